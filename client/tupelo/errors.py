@@ -1,0 +1,165 @@
+"""Everything that tupelo raises.
+
+    TupeloError
+    +-- ApplicationError            raised by a command: code, message, fields
+    +-- OutcomeUnknown              the deadline passed; the operation may or may not take effect
+    +-- RequestError                the request is wrong; repeating it cannot help
+    |   +-- InvalidArgument         wrong type, malformed key, unequal columns, partition out of range
+    |   +-- TooLarge                a key or value above its limit
+    |   +-- UnknownSpace
+    |   +-- UnknownCommand
+    |   +-- CommandFailed           the command's code broke; nothing was written
+    |   +-- StaleToken              a retry from outside the session's window; never run again
+    |   +-- SessionExpired
+    +-- Unavailable                 certainly not carried out; a retry may succeed
+        +-- WrongOwner              (stale_route) the partition has moved
+        +-- NotReady                the primary is recovering or handing over
+        +-- Overloaded
+        +-- NotEnoughReplicas
+        +-- PartitionLost
+        +-- ConnectionLost          no unit or router could be reached
+        +-- ShuttingDown
+
+Every error has `retryable` (the same call may succeed later; nothing was done by this attempt) and
+`stale_route` (the caller's partition table was older than the unit's).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any, ClassVar
+
+
+class ResultCode(IntEnum):
+    """How one operation ended: the `codes` column of a batch result.
+
+    Below 16 the operation was carried out, from 16 it certainly was not, from 64 nobody knows.
+    """
+
+    OK = 0
+    NOT_FOUND = 1
+    EXISTS = 2
+    VERSION_MISMATCH = 3
+    APPLICATION_ERROR = 4
+    WRONG_OWNER = 16
+    NOT_READY = 17
+    OVERLOADED = 18
+    STALE_TOKEN = 19
+    SESSION_EXPIRED = 20
+    PARTITION_LOST = 21
+    NOT_ENOUGH_REPLICAS = 22
+    UNKNOWN_SPACE = 23
+    UNKNOWN_COMMAND = 24
+    INVALID_ARGUMENT = 25
+    KEY_TOO_LARGE = 26
+    VALUE_TOO_LARGE = 27
+    PARTITION_OUT_OF_RANGE = 28
+    COMMAND_FAILED = 29
+    SHUTTING_DOWN = 30
+    OUTCOME_UNKNOWN = 64
+
+
+class TupeloError(Exception):
+    """Root of the tree. `code` is the wire code, `message` says what is wrong and what to do."""
+
+    code: ClassVar[ResultCode] = ResultCode.OUTCOME_UNKNOWN
+    retryable: ClassVar[bool] = False
+    stale_route: ClassVar[bool] = False
+
+    def __init__(self, message: str = "", fields: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fields: dict[str, Any] = dict(fields or {})
+
+
+class OutcomeUnknown(TupeloError):
+    """No answer came in time. The operation may have taken effect, or may still do so."""
+
+    code = ResultCode.OUTCOME_UNKNOWN
+
+
+class ApplicationError(TupeloError):
+    """An error that a command raised on purpose; nothing of the command was written.
+
+    Subclass it in a processing unit. `error_code` (default: the class name) names the error on the
+    wire; keyword arguments become `fields` and come back to the caller with it.
+    """
+
+    code = ResultCode.APPLICATION_ERROR
+    error_code: str = "ApplicationError"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "error_code" not in cls.__dict__:
+            cls.error_code = cls.__name__
+
+
+class RequestError(TupeloError):
+    """The request is wrong; repeating it cannot help."""
+
+    code = ResultCode.INVALID_ARGUMENT
+
+
+class InvalidArgument(RequestError):
+    code = ResultCode.INVALID_ARGUMENT
+
+
+class TooLarge(RequestError):
+    code = ResultCode.VALUE_TOO_LARGE
+
+
+class UnknownSpace(RequestError):
+    code = ResultCode.UNKNOWN_SPACE
+
+
+class UnknownCommand(RequestError):
+    code = ResultCode.UNKNOWN_COMMAND
+
+
+class CommandFailed(RequestError):
+    code = ResultCode.COMMAND_FAILED
+
+
+class StaleToken(RequestError):
+    code = ResultCode.STALE_TOKEN
+
+
+class SessionExpired(RequestError):
+    code = ResultCode.SESSION_EXPIRED
+
+
+class Unavailable(TupeloError):
+    """Certainly not carried out by this attempt; a retry may succeed."""
+
+    code = ResultCode.NOT_READY
+    retryable = True
+
+
+class WrongOwner(Unavailable):
+    code = ResultCode.WRONG_OWNER
+    stale_route = True
+
+
+class NotReady(Unavailable):
+    code = ResultCode.NOT_READY
+
+
+class Overloaded(Unavailable):
+    code = ResultCode.OVERLOADED
+
+
+class NotEnoughReplicas(Unavailable):
+    code = ResultCode.NOT_ENOUGH_REPLICAS
+
+
+class PartitionLost(Unavailable):
+    code = ResultCode.PARTITION_LOST
+
+
+class ConnectionLost(Unavailable):
+    code = ResultCode.NOT_READY
+
+
+class ShuttingDown(Unavailable):
+    code = ResultCode.SHUTTING_DOWN

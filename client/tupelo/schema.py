@@ -1,0 +1,62 @@
+"""What the grid knows of a space: how its keys route, and what its entries look like.
+
+A schema is declared by a processing unit (or by `create_space`), stored as JSON at the coordinator
+under `space/<name>`, and read by units, routers, SDKs and the data writer.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+FieldType = Literal[
+    "int", "float", "str", "bytes", "bool", "datetime", "date", "decimal", "uuid", "json"
+]
+
+
+class FieldSchema(msgspec.Struct, frozen=True):
+    """One field of a typed entry. `type` is "json" for anything that has no column type of its own."""
+
+    name: str
+    type: FieldType
+    optional: bool = False
+
+
+class SpaceSchema(msgspec.Struct, frozen=True):
+    """A space's declaration.
+
+    Attributes:
+        name: letters, digits, `_`, `-` and `.`, at most 128.
+        key: names of the key fields, in order; empty for an untyped space. An entry of a space with
+            one key field has that field's value as its key, with several an array of them.
+        route: positions in `key` whose values decide the partition; empty: the whole key. One
+            position routes by that value, several by an array of them.
+        fields: all fields of the entry, key fields included; empty for an untyped space. The value
+            is a MessagePack map of them.
+        ttl_ms: default time to live in milliseconds; 0: entries do not expire.
+        persist: whether the data writer stores the entries.
+        coalesce: whether the writer may skip versions of a key that a newer one of the same batch
+            replaces. False for audited spaces.
+    """
+
+    name: str
+    key: tuple[str, ...] = ()
+    route: tuple[int, ...] = ()
+    fields: tuple[FieldSchema, ...] = ()
+    ttl_ms: int = 0
+    persist: bool = True
+    coalesce: bool = True
+
+    @property
+    def typed(self) -> bool:
+        return bool(self.fields)
+
+
+def encode_schema(schema: SpaceSchema) -> bytes:
+    return msgspec.json.encode(schema)
+
+
+def decode_schema(data: bytes) -> SpaceSchema:
+    """Raises msgspec.ValidationError when the JSON is not a schema."""
+    return msgspec.json.decode(data, type=SpaceSchema)

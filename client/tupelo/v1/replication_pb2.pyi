@@ -1,0 +1,165 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ReplicationFrame(_message.Message):
+    __slots__ = ("grid_id", "sender", "receiver", "stream_id", "position", "appends", "catch_ups", "snapshots", "probe_partitions", "probe_epochs", "confirm_partitions", "confirm_epochs", "commit_partitions", "commit_epochs", "commit_sequences", "persisted_sequences")
+    GRID_ID_FIELD_NUMBER: _ClassVar[int]
+    SENDER_FIELD_NUMBER: _ClassVar[int]
+    RECEIVER_FIELD_NUMBER: _ClassVar[int]
+    STREAM_ID_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    APPENDS_FIELD_NUMBER: _ClassVar[int]
+    CATCH_UPS_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    PROBE_PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    PROBE_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    CONFIRM_PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    CONFIRM_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    PERSISTED_SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    grid_id: bytes
+    sender: str
+    receiver: str
+    stream_id: int
+    position: int
+    appends: AppendColumns
+    catch_ups: _containers.RepeatedCompositeFieldContainer[CatchUp]
+    snapshots: _containers.RepeatedCompositeFieldContainer[SnapshotChunk]
+    probe_partitions: _containers.RepeatedScalarFieldContainer[int]
+    probe_epochs: _containers.RepeatedScalarFieldContainer[int]
+    confirm_partitions: _containers.RepeatedScalarFieldContainer[int]
+    confirm_epochs: _containers.RepeatedScalarFieldContainer[int]
+    commit_partitions: _containers.RepeatedScalarFieldContainer[int]
+    commit_epochs: _containers.RepeatedScalarFieldContainer[int]
+    commit_sequences: _containers.RepeatedScalarFieldContainer[int]
+    persisted_sequences: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, grid_id: _Optional[bytes] = ..., sender: _Optional[str] = ..., receiver: _Optional[str] = ..., stream_id: _Optional[int] = ..., position: _Optional[int] = ..., appends: _Optional[_Union[AppendColumns, _Mapping]] = ..., catch_ups: _Optional[_Iterable[_Union[CatchUp, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[SnapshotChunk, _Mapping]]] = ..., probe_partitions: _Optional[_Iterable[int]] = ..., probe_epochs: _Optional[_Iterable[int]] = ..., confirm_partitions: _Optional[_Iterable[int]] = ..., confirm_epochs: _Optional[_Iterable[int]] = ..., commit_partitions: _Optional[_Iterable[int]] = ..., commit_epochs: _Optional[_Iterable[int]] = ..., commit_sequences: _Optional[_Iterable[int]] = ..., persisted_sequences: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class AppendColumns(_message.Message):
+    __slots__ = ("spaces", "partitions", "epochs", "sequences", "commits", "records")
+    SPACES_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    COMMITS_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    spaces: _containers.RepeatedScalarFieldContainer[str]
+    partitions: _containers.RepeatedScalarFieldContainer[int]
+    epochs: _containers.RepeatedScalarFieldContainer[int]
+    sequences: _containers.RepeatedScalarFieldContainer[int]
+    commits: _containers.RepeatedScalarFieldContainer[int]
+    records: RecordColumns
+    def __init__(self, spaces: _Optional[_Iterable[str]] = ..., partitions: _Optional[_Iterable[int]] = ..., epochs: _Optional[_Iterable[int]] = ..., sequences: _Optional[_Iterable[int]] = ..., commits: _Optional[_Iterable[int]] = ..., records: _Optional[_Union[RecordColumns, _Mapping]] = ...) -> None: ...
+
+class RecordColumns(_message.Message):
+    __slots__ = ("kinds", "sessions", "op_numbers", "floors", "results", "counts", "space_index", "keys", "values", "deleted", "deadlines_ms")
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    OP_NUMBERS_FIELD_NUMBER: _ClassVar[int]
+    FLOORS_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    SPACE_INDEX_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    DELETED_FIELD_NUMBER: _ClassVar[int]
+    DEADLINES_MS_FIELD_NUMBER: _ClassVar[int]
+    kinds: bytes
+    sessions: _containers.RepeatedScalarFieldContainer[int]
+    op_numbers: _containers.RepeatedScalarFieldContainer[int]
+    floors: _containers.RepeatedScalarFieldContainer[int]
+    results: _containers.RepeatedScalarFieldContainer[bytes]
+    counts: _containers.RepeatedScalarFieldContainer[int]
+    space_index: _containers.RepeatedScalarFieldContainer[int]
+    keys: _containers.RepeatedScalarFieldContainer[bytes]
+    values: _containers.RepeatedScalarFieldContainer[bytes]
+    deleted: bytes
+    deadlines_ms: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, kinds: _Optional[bytes] = ..., sessions: _Optional[_Iterable[int]] = ..., op_numbers: _Optional[_Iterable[int]] = ..., floors: _Optional[_Iterable[int]] = ..., results: _Optional[_Iterable[bytes]] = ..., counts: _Optional[_Iterable[int]] = ..., space_index: _Optional[_Iterable[int]] = ..., keys: _Optional[_Iterable[bytes]] = ..., values: _Optional[_Iterable[bytes]] = ..., deleted: _Optional[bytes] = ..., deadlines_ms: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class CatchUp(_message.Message):
+    __slots__ = ("partition", "epoch", "previous_sequence", "previous_epoch", "commit", "run_starts", "run_epochs", "spaces", "records")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_FIELD_NUMBER: _ClassVar[int]
+    RUN_STARTS_FIELD_NUMBER: _ClassVar[int]
+    RUN_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    SPACES_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    partition: int
+    epoch: int
+    previous_sequence: int
+    previous_epoch: int
+    commit: int
+    run_starts: _containers.RepeatedScalarFieldContainer[int]
+    run_epochs: _containers.RepeatedScalarFieldContainer[int]
+    spaces: _containers.RepeatedScalarFieldContainer[str]
+    records: RecordColumns
+    def __init__(self, partition: _Optional[int] = ..., epoch: _Optional[int] = ..., previous_sequence: _Optional[int] = ..., previous_epoch: _Optional[int] = ..., commit: _Optional[int] = ..., run_starts: _Optional[_Iterable[int]] = ..., run_epochs: _Optional[_Iterable[int]] = ..., spaces: _Optional[_Iterable[str]] = ..., records: _Optional[_Union[RecordColumns, _Mapping]] = ...) -> None: ...
+
+class SnapshotChunk(_message.Message):
+    __slots__ = ("partition", "epoch", "snapshot_id", "index", "last", "crc", "body")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    CRC_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    partition: int
+    epoch: int
+    snapshot_id: int
+    index: int
+    last: bool
+    crc: int
+    body: bytes
+    def __init__(self, partition: _Optional[int] = ..., epoch: _Optional[int] = ..., snapshot_id: _Optional[int] = ..., index: _Optional[int] = ..., last: bool = ..., crc: _Optional[int] = ..., body: _Optional[bytes] = ...) -> None: ...
+
+class ReplicationAck(_message.Message):
+    __slots__ = ("grid_id", "sender", "receiver", "stream_id", "position", "reset", "positions")
+    GRID_ID_FIELD_NUMBER: _ClassVar[int]
+    SENDER_FIELD_NUMBER: _ClassVar[int]
+    RECEIVER_FIELD_NUMBER: _ClassVar[int]
+    STREAM_ID_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    RESET_FIELD_NUMBER: _ClassVar[int]
+    POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    grid_id: bytes
+    sender: str
+    receiver: str
+    stream_id: int
+    position: int
+    reset: bool
+    positions: _containers.RepeatedCompositeFieldContainer[PartitionPosition]
+    def __init__(self, grid_id: _Optional[bytes] = ..., sender: _Optional[str] = ..., receiver: _Optional[str] = ..., stream_id: _Optional[int] = ..., position: _Optional[int] = ..., reset: bool = ..., positions: _Optional[_Iterable[_Union[PartitionPosition, _Mapping]]] = ...) -> None: ...
+
+class PartitionPosition(_message.Message):
+    __slots__ = ("partition", "epoch", "refused", "last_sequence", "base_sequence", "run_starts", "run_epochs", "snapshot_id", "snapshot_next")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    BASE_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    RUN_STARTS_FIELD_NUMBER: _ClassVar[int]
+    RUN_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_NEXT_FIELD_NUMBER: _ClassVar[int]
+    partition: int
+    epoch: int
+    refused: bool
+    last_sequence: int
+    base_sequence: int
+    run_starts: _containers.RepeatedScalarFieldContainer[int]
+    run_epochs: _containers.RepeatedScalarFieldContainer[int]
+    snapshot_id: int
+    snapshot_next: int
+    def __init__(self, partition: _Optional[int] = ..., epoch: _Optional[int] = ..., refused: bool = ..., last_sequence: _Optional[int] = ..., base_sequence: _Optional[int] = ..., run_starts: _Optional[_Iterable[int]] = ..., run_epochs: _Optional[_Iterable[int]] = ..., snapshot_id: _Optional[int] = ..., snapshot_next: _Optional[int] = ...) -> None: ...

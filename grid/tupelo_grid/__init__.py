@@ -1,0 +1,1 @@
+"""The tupelo server: processing units, coordinator, deployment manager and messaging tier."""

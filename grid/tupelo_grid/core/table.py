@@ -1,0 +1,149 @@
+"""What the state store holds, and the partition table made from it.
+
+Keys of the state store (values are JSON):
+
+    grid                    GridInfo, written once when the grid is created
+    part/<p>                PartitionConfig, p in decimal
+    lease/<incarnation>     Lease
+    space/<name>            tupelo.schema.SpaceSchema
+    next_incarnation        decimal counter
+
+A partition's configuration changes only by compare-and-swap on its revision. The version of the whole
+table is the highest revision of its parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+GRID_KEY = "grid"
+PART_PREFIX = "part/"
+LEASE_PREFIX = "lease/"
+SPACE_PREFIX = "space/"
+NEXT_INCARNATION_KEY = "next_incarnation"
+
+FENCED = "fenced"
+
+
+class GridInfo(msgspec.Struct, frozen=True):
+    """`grid_id` is 16 random bytes in hex, made once; `format` is the version of these structures."""
+
+    grid_id: str
+    partitions: int
+    backups: int = 1
+    min_in_sync: int = 1
+    format: int = 1
+
+
+class PartitionState(StrEnum):
+    OK = "OK"
+    LOST = "LOST"  # every in-sync incarnation is dead; stays so until one returns or is forced
+
+
+class PartitionConfig(msgspec.Struct, frozen=True):
+    """Who holds a partition. Incarnations everywhere, never unit names.
+
+    Attributes:
+        epoch: rises by one at each change of primary, and only then.
+        primary: serves the partition; always in `in_sync`. "" when the partition is LOST.
+        in_sync: the replicas that hold every acknowledged change, primary included.
+        learner: being brought in sync by the primary; "" for none.
+        next_primary: advice: the primary should hand over to it once it is in sync; "" for none.
+        leaving: advice: the primary should take it out of the in-sync set; "" for none.
+    """
+
+    epoch: int
+    primary: str
+    in_sync: tuple[str, ...]
+    learner: str = ""
+    next_primary: str = ""
+    leaving: str = ""
+    state: PartitionState = PartitionState.OK
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """A unit's sign of life. `nonce` is fresh at every renewal, or FENCED when it was deposed.
+
+    `draining`: the unit asks the controller to move everything away from it.
+    """
+
+    unit: str
+    address: str
+    replication_address: str
+    nonce: str
+    zone: str = ""
+    draining: bool = False
+
+    @property
+    def fenced(self) -> bool:
+        return self.nonce == FENCED
+
+
+def part_key(partition: int) -> str:
+    return f"{PART_PREFIX}{partition}"
+
+
+def lease_key(incarnation: str) -> str:
+    return f"{LEASE_PREFIX}{incarnation}"
+
+
+def space_key(name: str) -> str:
+    return f"{SPACE_PREFIX}{name}"
+
+
+def incarnation_of(unit: str, number: int) -> str:
+    """An incarnation's name; unit names must not contain '#'."""
+    return f"{unit}#{number}"
+
+
+def unit_of(incarnation: str) -> str:
+    return incarnation.rpartition("#")[0]
+
+
+class Versioned(msgspec.Struct, frozen=True):
+    """A partition's configuration with the revision it was read at."""
+
+    config: PartitionConfig
+    revision: int
+
+
+class PartitionTable(msgspec.Struct, frozen=True):
+    """The table as of some reads; `version` is the highest revision seen."""
+
+    version: int
+    parts: Mapping[int, Versioned]
+
+    def merge(self, parts: Mapping[int, Versioned]) -> PartitionTable:
+        """With `parts` where they are newer than what is known."""
+        merged = dict(self.parts)
+        version = self.version
+        for partition, versioned in parts.items():
+            known = merged.get(partition)
+            if known is None or known.revision < versioned.revision:
+                merged[partition] = versioned
+                version = max(version, versioned.revision)
+        return PartitionTable(version, merged)
+
+
+_config_decoder = msgspec.json.Decoder(PartitionConfig)
+_lease_decoder = msgspec.json.Decoder(Lease)
+_grid_decoder = msgspec.json.Decoder(GridInfo)
+
+
+def encode(value: PartitionConfig | Lease | GridInfo) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def decode_config(data: bytes) -> PartitionConfig:
+    return _config_decoder.decode(data)
+
+
+def decode_lease(data: bytes) -> Lease:
+    return _lease_decoder.decode(data)
+
+
+def decode_grid(data: bytes) -> GridInfo:
+    return _grid_decoder.decode(data)
