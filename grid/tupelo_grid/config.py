@@ -1,0 +1,115 @@
+"""Every setting of a grid, with its meaning, unit and default.
+
+One `GridConfig` serves all processes of a grid: the CLI makes it from its options, an optional TOML
+file and `TUPELO_*` environment variables, and hands it to each process as a JSON file. All limits of
+the project live here; nothing else invents one.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of a grid.
+
+    Attributes:
+        host: address that every process binds and is reached by.
+        port: of the messaging process (router, admin). The control process listens on port + 1,
+            processing units on ports the system picks.
+        data_dir: state file, store file, logs and run files. Created when missing.
+        units: number of processing units to start.
+        unit_paths: folders of processing units (each with a unit.toml) that every unit loads.
+        partitions: of the grid; fixed when it is created. 1 to 4096.
+        backups: in-sync copies beside the primary that placement aims at, 0 to 3.
+        min_in_sync: replicas, primary included, without which writes are refused.
+        store_url: SQLAlchemy URL of the store; "" means SQLite at `<data_dir>/store.sqlite`.
+
+        lease_s: D of the protocol: how long a renewed lease lasts.
+        lease_margin: e: a lease is overdue after lease_s * (1 + e) without change.
+        silent_backup_s: T: a backup that acknowledged nothing for so long is taken out of sync.
+        heartbeat_s: pause between replication frames of an idle stream.
+        settle_s: membership must have been steady for so long before partitions are moved.
+        moves_per_unit_max: partitions that a unit may receive at the same time.
+
+        key_bytes_max, value_bytes_max: per key and value.
+        message_bytes_max: of one gRPC message or replication frame.
+        batch_ops_max: operations in one batch.
+        journal_bytes_max: of one unit; above it writes get OVERLOADED.
+        pipeline_records_max: unacknowledged records of a partition; above it OVERLOADED.
+        frames_pending_max: batches that wait in one unit for acknowledgements.
+        sessions_max: client sessions remembered by one partition.
+        session_window: operations of one session between acked_below and the newest.
+        request_timeout_s: of a batch that names no deadline.
+        rpc_timeout_s: of one call to the control process.
+        command_items_max: entries that one command may write.
+
+        pump_batch_records: changes sent to the writer in one frame.
+        pump_batch_s: the longest a change waits for its frame to fill.
+        store_retry_s_max: pause between attempts while the store is away grows up to this.
+        drain_s: how long a shutdown waits for the store to have everything.
+
+        connections_max: open connections to one server.
+        session_frames_max: unanswered requests on one Session stream.
+        log_level: DEBUG, INFO, WARNING or ERROR.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 7400
+    data_dir: str = ".tupelo"
+    units: int = 3
+    unit_paths: tuple[str, ...] = ()
+    partitions: int = 256
+    backups: int = 1
+    min_in_sync: int = 1
+    store_url: str = ""
+
+    lease_s: float = 3.0
+    lease_margin: float = 0.08
+    silent_backup_s: float = 1.5
+    heartbeat_s: float = 0.1
+    settle_s: float = 1.0
+    moves_per_unit_max: int = 8
+
+    key_bytes_max: int = 64 * 1024
+    value_bytes_max: int = 4 * 1024 * 1024
+    message_bytes_max: int = 16 * 1024 * 1024
+    batch_ops_max: int = 8192
+    journal_bytes_max: int = 512 * 1024 * 1024
+    pipeline_records_max: int = 65_536
+    frames_pending_max: int = 4096
+    sessions_max: int = 1024
+    session_window: int = 65_536
+    request_timeout_s: float = 10.0
+    rpc_timeout_s: float = 2.0
+    command_items_max: int = 10_000
+
+    pump_batch_records: int = 500
+    pump_batch_s: float = 1.0
+    store_retry_s_max: float = 30.0
+    drain_s: float = 30.0
+
+    connections_max: int = 10_000
+    session_frames_max: int = 64
+    log_level: str = "INFO"
+
+    @property
+    def control_port(self) -> int:
+        return self.port + 1
+
+    @property
+    def messaging_address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @property
+    def control_address(self) -> str:
+        return f"{self.host}:{self.control_port}"
+
+
+def decode_config(data: bytes) -> GridConfig:
+    """From a process's JSON file. Raises msgspec.ValidationError."""
+    return msgspec.json.decode(data, type=GridConfig)
+
+
+def encode_config(config: GridConfig) -> bytes:
+    return msgspec.json.encode(config)
