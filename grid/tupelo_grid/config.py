@@ -1,8 +1,8 @@
 """Every setting of a grid, with its meaning, unit and default.
 
-One `GridConfig` serves all processes of a grid: the CLI makes it from its options, an optional TOML
-file and `TUPELO_*` environment variables, and hands it to each process as a JSON file. All limits of
-the project live here; nothing else invents one.
+One `GridConfig` serves all processes of a grid: the CLI makes it from its options, an optional
+TOML file and `TUPELO_*` environment variables, and hands it to each process as a JSON file. All
+limits of the project live here; nothing else invents one.
 """
 
 from __future__ import annotations
@@ -51,6 +51,19 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         connections_max: open connections to one server.
         session_frames_max: unanswered requests on one Session stream.
+        keepalive_s: a connection on which nothing came for so long is pinged.
+        keepalive_timeout_s: a ping without an answer for so long ends the connection.
+
+        units_max: processing units that `scale` accepts.
+        spaces: untyped spaces that `tupelo up` creates when they do not exist.
+        start_timeout_s: a process, and then the whole grid, must be ready after so long.
+        stop_timeout_s: a process told to stop may take drain_s and this before it is killed.
+        restart_backoff_s: pause before a process that died is started again; doubles each time.
+        restart_backoff_s_max: what that pause grows up to.
+        restarts_per_minute_max: a process that dies more often stays down and status says so.
+        status_timeout_s: of one process's answer to a status request.
+        grpc_experiments: value of GRPC_EXPERIMENTS for every process, unless the variable is set.
+            The default takes a stream's round trip from 117 to 80 us with grpcio 1.85 (DESIGN 4).
         log_level: DEBUG, INFO, WARNING or ERROR.
     """
 
@@ -91,6 +104,18 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     connections_max: int = 10_000
     session_frames_max: int = 64
+    keepalive_s: float = 10.0
+    keepalive_timeout_s: float = 2.0
+
+    units_max: int = 64
+    spaces: tuple[str, ...] = ()
+    start_timeout_s: float = 20.0
+    stop_timeout_s: float = 5.0
+    restart_backoff_s: float = 0.1
+    restart_backoff_s_max: float = 5.0
+    restarts_per_minute_max: int = 6
+    status_timeout_s: float = 1.0
+    grpc_experiments: str = "-event_engine_client,-event_engine_listener"
     log_level: str = "INFO"
 
     @property
