@@ -1,0 +1,193 @@
+"""The Admin service. Control serves it with its deployment, messaging with the way to control.
+
+admin = GridAdmin(config, store, deployment=deployment, on_shutdown=stop.set)      # control
+admin = GridAdmin(config, store, pump_stats=writer.status)                         # messaging
+admin_pb2_grpc.add_AdminServicer_to_server(admin, server)
+...
+await admin.close()
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, NoReturn, Protocol
+
+import grpc
+import grpc.aio
+import msgspec
+from tupelo.schema import SpaceSchema, decode_schema, encode_schema
+from tupelo.v1 import admin_pb2, admin_pb2_grpc
+
+from tupelo_grid.config import GridConfig
+from tupelo_grid.coordinator.port import StateStore, StoreError, StoreInDoubt
+from tupelo_grid.core.table import space_key
+from tupelo_grid.deployment.status import GridView
+from tupelo_grid.runtime.errors import FatalStartError
+from tupelo_grid.runtime.servers import open_channel
+
+SERVICE = "tupelo.v1.Admin"
+SPACE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Deployment(Protocol):
+    """What of the deployment manager an operator can reach."""
+
+    async def scale(self, units: int) -> int: ...
+
+    async def shutdown(self, timeout_s: float) -> int: ...
+
+    def problems(self) -> list[str]: ...
+
+
+class GridAdmin(admin_pb2_grpc.AdminServicer):
+    """Serves Admin in either process of the virtualized middleware.
+
+    Args:
+        store: of control itself, or the client of it in messaging.
+        deployment: in control only; without it Scale and Shutdown go to control.
+        pump_stats: in messaging only; without it the pump's figures come from there.
+        on_shutdown: called when Shutdown has stopped everything but this process.
+    """
+
+    def __init__(
+        self,
+        config: GridConfig,
+        store: StateStore,
+        *,
+        deployment: Deployment | None = None,
+        pump_stats: Callable[[], admin_pb2.PumpStatus] | None = None,
+        on_shutdown: Callable[[], None] | None = None,
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._deployment = deployment
+        self._pump_stats = pump_stats
+        self._on_shutdown = on_shutdown
+        self._view = GridView(config, store)
+        other = config.messaging_address if deployment is not None else config.control_address
+        self._other = open_channel(config, other)
+
+    async def close(self) -> None:
+        await self._view.close()
+        await self._other.close(None)
+
+    async def Status(
+        self, request: admin_pb2.StatusRequest, context: Context
+    ) -> admin_pb2.StatusResponse:
+        response = await self._view.status()
+        if self._deployment is not None:
+            response.warnings.extend(self._deployment.problems())
+        pump = self._pump_stats() if self._pump_stats else await self._remote_pump(response)
+        # What the units have not sent yet, the writer cannot know of.
+        pump.lag_records = max(pump.lag_records, response.pump.lag_records)
+        pump.lag_s = max(pump.lag_s, response.pump.lag_s)
+        response.pump.CopyFrom(pump)
+        if pump.error:
+            response.warnings.append(f"the store is away: {pump.error}")
+        if pump.dead_letters:
+            response.warnings.append(
+                f"{pump.dead_letters} changes could not be stored and are dead letters in the store"
+            )
+        return response
+
+    async def CreateSpace(
+        self, request: admin_pb2.CreateSpaceRequest, context: Context
+    ) -> admin_pb2.CreateSpaceResponse:
+        schema = await self._schema_of(request, context)
+        encoded = encode_schema(schema)
+        key = space_key(schema.name)
+        try:
+            result = await self._store.txn([(key, 0)], {key: encoded})
+        except StoreInDoubt:
+            # The space may be there or may come; asking again tells.
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "control gave no answer; try again")
+        except StoreError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"control does not answer: {error}")
+        if result.succeeded:
+            return admin_pb2.CreateSpaceResponse(created=True)
+        if msgspec.json.decode(result.current[key].value) != msgspec.json.decode(encoded):
+            await context.abort(
+                grpc.StatusCode.ALREADY_EXISTS,
+                f"space {schema.name!r} exists with another declaration; choose another name",
+            )
+        return admin_pb2.CreateSpaceResponse(created=False)
+
+    async def Scale(
+        self, request: admin_pb2.ScaleRequest, context: Context
+    ) -> admin_pb2.ScaleResponse:
+        if self._deployment is None:
+            return await self._forward("Scale", request, context)  # type: ignore[no-any-return]
+        try:
+            units = await self._deployment.scale(request.units)
+        except ValueError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except FatalStartError as error:
+            await context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION, f"{error.message} {error.hint}".strip()
+            )
+        return admin_pb2.ScaleResponse(units=units)
+
+    async def Shutdown(
+        self, request: admin_pb2.ShutdownRequest, context: Context
+    ) -> admin_pb2.ShutdownResponse:
+        """Answers when units and messaging are gone; control follows."""
+        if self._deployment is None:
+            return await self._forward("Shutdown", request, context)  # type: ignore[no-any-return]
+        timeout_s = request.timeout_ms / 1000 if request.timeout_ms else self._config.drain_s
+        left = await self._deployment.shutdown(timeout_s)
+        if self._on_shutdown is not None:
+            self._on_shutdown()
+        return admin_pb2.ShutdownResponse(unpersisted_records=left)
+
+    async def _schema_of(
+        self, request: admin_pb2.CreateSpaceRequest, context: Context
+    ) -> SpaceSchema:
+        try:
+            schema = decode_schema(request.schema) if request.schema else SpaceSchema(request.name)
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            await _invalid(context, f"the schema is not valid: {error}")
+        if request.name and request.name != schema.name:
+            await _invalid(context, f"the schema is of {schema.name!r}, not of {request.name!r}")
+        if not SPACE_NAME.fullmatch(schema.name):
+            await _invalid(
+                context,
+                f"a space's name is 1 to 128 of A-Z a-z 0-9 _ - . and not {schema.name!r}",
+            )
+        return schema
+
+    async def _remote_pump(self, response: admin_pb2.StatusResponse) -> admin_pb2.PumpStatus:
+        stub: Any = admin_pb2_grpc.AdminStub(self._other)  # type: ignore[no-untyped-call]
+        try:
+            answer: admin_pb2.StatusResponse = await stub.Status(
+                admin_pb2.StatusRequest(), timeout=2 * self._config.status_timeout_s
+            )
+        except grpc.aio.AioRpcError:
+            response.warnings.append(
+                f"messaging ({self._config.messaging_address}) does not answer: no router and "
+                f"nothing reaches the store; clients that know the units go on"
+            )
+            return admin_pb2.PumpStatus()
+        return answer.pump
+
+    async def _forward(self, method: str, request: Any, context: Context) -> Any:
+        """To control, with what is left of the caller's deadline."""
+        stub: Any = admin_pb2_grpc.AdminStub(self._other)  # type: ignore[no-untyped-call]
+        limit_s = self._config.drain_s + 2 * self._config.stop_timeout_s
+        left_s = context.time_remaining()
+        try:
+            return await getattr(stub, method)(
+                request, timeout=limit_s if left_s is None else min(limit_s, left_s)
+            )
+        except grpc.aio.AioRpcError as error:
+            message = error.details() or ""
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                message = f"control ({self._config.control_address}) does not answer: {message}"
+            await context.abort(error.code(), message)
+
+
+async def _invalid(context: Context, message: str) -> NoReturn:
+    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, message)
+    raise AssertionError("abort raises")
