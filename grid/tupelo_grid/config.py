@@ -42,6 +42,10 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         session_window: operations of one session between acked_below and the newest.
         request_timeout_s: of a batch that names no deadline.
         rpc_timeout_s: of one call to the control process.
+        watch_keys_max: changed keys kept for one watcher of the state store; above it it re-reads.
+        watchers_max: watches that one coordinator serves.
+        state_txns_max: state-store transactions that wait for the disk; above it they are refused.
+        watch_s_max: a watch is renewed after so long, so that a dead one is noticed.
         command_items_max: entries that one command may write.
 
         pump_batch_records: changes sent to the writer in one frame.
@@ -51,6 +55,11 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         connections_max: open connections to one server.
         session_frames_max: unanswered requests on one Session stream.
+        ttl_ms_max: the longest time to live that a write may ask for, in milliseconds.
+        router_frames_max, router_bytes_max: frames, and bytes of their keys and values, that one
+            router holds at the same time; above either it answers OVERLOADED.
+        scan_entries_max: entries of one page of the unary Scan, and of one scan operation.
+        scatter_max: partitions that one unary Count or Scan asks at the same time.
         keepalive_s: a connection on which nothing came for so long is pinged.
         keepalive_timeout_s: a ping without an answer for so long ends the connection.
 
@@ -95,6 +104,10 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     session_window: int = 65_536
     request_timeout_s: float = 10.0
     rpc_timeout_s: float = 2.0
+    watch_keys_max: int = 1024
+    watchers_max: int = 1024
+    state_txns_max: int = 4096
+    watch_s_max: float = 30.0
     command_items_max: int = 10_000
 
     pump_batch_records: int = 500
@@ -104,6 +117,11 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     connections_max: int = 10_000
     session_frames_max: int = 64
+    ttl_ms_max: int = 3_155_760_000_000  # a hundred years
+    router_frames_max: int = 8192
+    router_bytes_max: int = 256 * 1024 * 1024
+    scan_entries_max: int = 1000
+    scatter_max: int = 64
     keepalive_s: float = 10.0
     keepalive_timeout_s: float = 2.0
 

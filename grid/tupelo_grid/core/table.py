@@ -8,8 +8,8 @@ Keys of the state store (values are JSON):
     space/<name>            tupelo.schema.SpaceSchema
     next_incarnation        decimal counter
 
-A partition's configuration changes only by compare-and-swap on its revision. The version of the whole
-table is the highest revision of its parts.
+A partition's configuration changes only by compare-and-swap on its revision. The version of the
+whole table is the highest revision of its parts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FENCED = "fenced"
 
 
 class GridInfo(msgspec.Struct, frozen=True):
-    """`grid_id` is 16 random bytes in hex, made once; `format` is the version of these structures."""
+    """`grid_id` is 16 random bytes in hex, made once; `format`: the version of these structures."""
 
     grid_id: str
     partitions: int

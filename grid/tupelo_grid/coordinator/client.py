@@ -1,0 +1,137 @@
+"""The state store of a coordinator in another process, by gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import grpc
+from tupelo.v1 import coordinator_pb2 as pb
+from tupelo.v1 import coordinator_pb2_grpc as pb_grpc
+
+from tupelo_grid.config import GridConfig
+from tupelo_grid.coordinator.port import REREAD, Hint, StoreAway, StoreInDoubt
+from tupelo_grid.core.statestore import KeyValue, Snapshot, TxnResult, check_txn
+
+logger = logging.getLogger(__name__)
+
+_RECONNECT_MS_MIN = 50
+_RECONNECT_MS_MAX = 1_000
+
+
+def channel_options(config: GridConfig) -> list[tuple[str, int]]:
+    """gRPC's own pause between attempts grows to minutes; a coordinator is back sooner."""
+    return [
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 2_000),
+        ("grpc.http2.ping_timeout_ms", 2_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.initial_reconnect_backoff_ms", _RECONNECT_MS_MIN),
+        ("grpc.min_reconnect_backoff_ms", _RECONNECT_MS_MIN),
+        ("grpc.max_reconnect_backoff_ms", _RECONNECT_MS_MAX),
+        ("grpc.max_receive_message_length", config.message_bytes_max),
+        ("grpc.max_send_message_length", config.message_bytes_max),
+    ]
+
+
+class RemoteStateStore:
+    """`StateStore` over gRPC. An async context manager; every call has `rpc_timeout_s`.
+
+    A transaction that failed in any way but a certain one is in doubt (StoreInDoubt): gRPC does not
+    say reliably whether a request had left.
+    """
+
+    def __init__(self, address: str, config: GridConfig) -> None:
+        self.address = address
+        self._timeout_s = config.rpc_timeout_s
+        self._watch_s_max = config.watch_s_max
+        self._options = channel_options(config)
+        self._channel: grpc.aio.Channel | None = None
+
+    async def __aenter__(self) -> RemoteStateStore:
+        self._channel = grpc.aio.insecure_channel(self.address, options=self._options)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._channel is not None:
+            await self._channel.close(None)
+            self._channel = None
+
+    def _stub(self) -> Any:
+        if self._channel is None:
+            raise StoreAway("the connection to the coordinator is not open")
+        return pb_grpc.StateStoreStub(self._channel)  # type: ignore[no-untyped-call]
+
+    async def read(self, prefix: str) -> Snapshot:
+        try:
+            response = await self._stub().Read(
+                pb.ReadRequest(prefix=prefix), timeout=self._timeout_s
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                raise ValueError(error.details()) from error
+            raise StoreAway(self._describe(error)) from error
+        return Snapshot(_entries(response.entries), response.revision)
+
+    async def txn(
+        self,
+        conditions: Sequence[tuple[str, int]],
+        puts: Mapping[str, bytes],
+        deletes: Sequence[str] = (),
+    ) -> TxnResult:
+        check_txn(conditions, puts, deletes)
+        request = pb.TxnRequest(
+            conditions=[pb.Condition(key=key, revision=revision) for key, revision in conditions],
+            puts=[pb.KeyValue(key=key, value=value) for key, value in puts.items()],
+            deletes=deletes,
+        )
+        try:
+            response = await self._stub().Txn(request, timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                raise ValueError(error.details()) from error
+            if error.code() in (grpc.StatusCode.ABORTED, grpc.StatusCode.UNIMPLEMENTED):
+                raise StoreAway(self._describe(error)) from error
+            raise StoreInDoubt(self._describe(error)) from error
+        return TxnResult(response.succeeded, response.revision, _entries(response.current))
+
+    async def watch(self, prefix: str, after_revision: int = 0) -> AsyncIterator[Hint]:
+        """Reconnects by itself for ever; after each break, and at first, says to re-read."""
+        failures = 0
+        while True:
+            yield REREAD
+            call = self._stub().Watch(
+                pb.WatchRequest(prefix=prefix, after_revision=after_revision),
+                timeout=self._watch_s_max,
+                wait_for_ready=True,
+            )
+            try:
+                while isinstance(event := await call.read(), pb.WatchEvent):
+                    failures = 0
+                    yield _to_hint(event)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                    failures += 1
+                    logger.info("watch of %r broke: %s", prefix, self._describe(error))
+            else:
+                failures += 1
+            finally:
+                call.cancel()
+            if failures:
+                exponent = min(failures - 1, 10)
+                pause_ms = min(_RECONNECT_MS_MIN * 2**exponent, _RECONNECT_MS_MAX)
+                await asyncio.sleep(pause_ms / 1000)
+
+    def _describe(self, error: grpc.aio.AioRpcError) -> str:
+        return f"coordinator {self.address}: {error.code().name}: {error.details()}"
+
+
+def _entries(messages: Sequence[pb.KeyValue]) -> dict[str, KeyValue]:
+    return {entry.key: KeyValue(entry.value, entry.revision) for entry in messages}
+
+
+def _to_hint(event: pb.WatchEvent) -> Hint:
+    reread = not event.entries and not event.deleted
+    return Hint(_entries(event.entries), tuple(event.deleted), event.revision, reread)
