@@ -210,17 +210,22 @@ async def test_a_corrupt_file_is_an_error_that_says_what_to_do(
     assert path.read_bytes() == content
 
 
-async def test_a_damaged_page_is_found_at_the_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("offset", "count"), [(0, 4096), (30, 1), (399, 1)])
+async def test_damage_is_found_at_the_start(tmp_path: Path, offset: int, count: int) -> None:
     path = tmp_path / "state.sqlite"
+    value = bytes(n % 251 for n in range(400))
     async with SqliteStateStore(path, CONFIG) as store:
-        for n in range(100):
-            await store.txn([], {f"key/{n}": os.urandom(400)})
+        for n in range(50):
+            await store.txn([], {f"key/{n}": value})
     data = bytearray(path.read_bytes())
-    data[8192 + 100 : 8192 + 1500] = os.urandom(1400)
+    start = data.index(value) + offset
+    damaged = bytes(byte ^ 1 for byte in data[start : start + count])
+    data[start : start + count] = damaged
     path.write_bytes(data)
-    with pytest.raises(StateFileError, match="corrupt"):
+    with pytest.raises(StateFileError, match="corrupt") as caught:
         async with SqliteStateStore(path, CONFIG):
             pass
+    assert "begins a new grid" in caught.value.hint
 
 
 async def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:

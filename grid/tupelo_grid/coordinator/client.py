@@ -14,26 +14,12 @@ from tupelo.v1 import coordinator_pb2_grpc as pb_grpc
 from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.port import REREAD, Hint, StoreAway, StoreInDoubt
 from tupelo_grid.core.statestore import KeyValue, Snapshot, TxnResult, check_txn
+from tupelo_grid.runtime.servers import open_channel
 
 logger = logging.getLogger(__name__)
 
-_RECONNECT_MS_MIN = 50
-_RECONNECT_MS_MAX = 1_000
-
-
-def channel_options(config: GridConfig) -> list[tuple[str, int]]:
-    """gRPC's own pause between attempts grows to minutes; a coordinator is back sooner."""
-    return [
-        ("grpc.keepalive_time_ms", 10_000),
-        ("grpc.keepalive_timeout_ms", 2_000),
-        ("grpc.http2.ping_timeout_ms", 2_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.initial_reconnect_backoff_ms", _RECONNECT_MS_MIN),
-        ("grpc.min_reconnect_backoff_ms", _RECONNECT_MS_MIN),
-        ("grpc.max_reconnect_backoff_ms", _RECONNECT_MS_MAX),
-        ("grpc.max_receive_message_length", config.message_bytes_max),
-        ("grpc.max_send_message_length", config.message_bytes_max),
-    ]
+_REWATCH_MS_MIN = 50
+_REWATCH_MS_MAX = 1_000
 
 
 class RemoteStateStore:
@@ -47,11 +33,11 @@ class RemoteStateStore:
         self.address = address
         self._timeout_s = config.rpc_timeout_s
         self._watch_s_max = config.watch_s_max
-        self._options = channel_options(config)
+        self._config = config
         self._channel: grpc.aio.Channel | None = None
 
     async def __aenter__(self) -> RemoteStateStore:
-        self._channel = grpc.aio.insecure_channel(self.address, options=self._options)
+        self._channel = open_channel(self._config, self.address)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -121,7 +107,7 @@ class RemoteStateStore:
                 call.cancel()
             if failures:
                 exponent = min(failures - 1, 10)
-                pause_ms = min(_RECONNECT_MS_MIN * 2**exponent, _RECONNECT_MS_MAX)
+                pause_ms = min(_REWATCH_MS_MIN * 2**exponent, _REWATCH_MS_MAX)
                 await asyncio.sleep(pause_ms / 1000)
 
     def _describe(self, error: grpc.aio.AioRpcError) -> str:
