@@ -12,7 +12,7 @@ from tupelo_grid.core.records import Entry, Mutation, Result
 
 
 class PartitionView(Protocol):
-    """One partition as a command reads it: committed and pending entries, none past its deadline."""
+    """One partition as a command reads it: pending entries included, none past its deadline."""
 
     @property
     def partition(self) -> int: ...

@@ -4,9 +4,9 @@
     Mutation  (space, key, value or None for a removal, deadline_ms)
     Record    (kind, session, op_number, floor, result, mutations)
 
-A record's sequence number and epoch are not in it: the journal knows them by its place. `deadline_ms`
-is Unix time, 0 for never. `floor` is the session's acked_below when the record was made. `result` is
-None for the commonest one: OK, with the record's own sequence number as version.
+A record's sequence number and epoch are not in it: the journal knows them by its place.
+`deadline_ms` is Unix time, 0 for never. `floor` is the session's acked_below when the record was
+made. `result` is None for the commonest one: OK, with the record's own sequence as version.
 """
 
 from __future__ import annotations

@@ -1,0 +1,105 @@
+"""Whether an operation may run: known names, known sessions, enough replicas, enough room."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+from tupelo.errors import ResultCode
+
+from tupelo_grid.core import batch as kinds_of
+from tupelo_grid.core.commands import CommandRunner
+from tupelo_grid.core.limits import Limits
+from tupelo_grid.core.partition import Partition
+from tupelo_grid.core.primary import Primary
+from tupelo_grid.core.records import SESSION_EVICT, Result
+
+OK = int(ResultCode.OK)
+
+
+class Refusal(NamedTuple):
+    """Why an operation is not carried out."""
+
+    code: int
+    message: str = ""
+    fields: Mapping[str, object] = {}
+
+
+class Admission:
+    """`overloaded`: why no write is taken at the moment; "" when they are."""
+
+    def __init__(
+        self, space_ttls: Mapping[str, int], runner: CommandRunner, limits: Limits
+    ) -> None:
+        self.space_ttls = space_ttls
+        self.runner = runner
+        self.limits = limits
+        self.overloaded = ""
+
+    def unknown(self, name: str, kind: int) -> Refusal | None:
+        if kind in (kinds_of.CALL, kinds_of.CALL_READ_ONLY):
+            if self.runner.knows(name):
+                return None
+            return Refusal(
+                ResultCode.UNKNOWN_COMMAND,
+                f"no processing unit declares the command {name!r}; check its name, and that "
+                "the unit's folder is loaded",
+            )
+        if name in self.space_ttls:
+            return None
+        return Refusal(
+            ResultCode.UNKNOWN_SPACE,
+            f"the space {name!r} does not exist; declare it in a processing unit or create it",
+        )
+
+    def admit(self, primary: Primary, session: int, op_number: int) -> Refusal | Result | None:
+        """None: run it. A result: it ran before, and this was the answer."""
+        partition = primary.partition
+        state = partition.sessions.states.get(session)
+        if state is not None:
+            known = state.results.get(op_number)
+            if known is not None:
+                return (OK, known, b"") if isinstance(known, int) else known[1]
+            if state.ended:
+                return self._expired(partition, "it was closed")
+            if op_number < state.floor:
+                return Refusal(
+                    ResultCode.STALE_TOKEN,
+                    f"operation {op_number} of this session was answered before; it is not run "
+                    "again",
+                )
+        elif session <= partition.sessions.evicted_through:
+            return self._expired(partition, "too many newer ones were active")
+        elif len(partition.sessions.states) >= self.limits.sessions_max:
+            self._evict(primary)
+        return self._overload(primary)
+
+    def _overload(self, primary: Primary) -> Refusal | None:
+        if not primary.writable:
+            have, want = len(primary.config.in_sync), self.limits.min_in_sync
+            return Refusal(
+                ResultCode.NOT_ENOUGH_REPLICAS,
+                f"partition {primary.number} has {have} of the {want} in-sync replicas that a "
+                "write takes; redundancy is being restored",
+            )
+        if self.overloaded:
+            return Refusal(ResultCode.OVERLOADED, self.overloaded)
+        pipeline = primary.partition.journal.last - primary.partition.commit
+        if pipeline >= self.limits.pipeline_records_max:
+            return Refusal(
+                ResultCode.OVERLOADED,
+                f"partition {primary.number} has {pipeline} unacknowledged records",
+            )
+        return None
+
+    @staticmethod
+    def _expired(partition: Partition, why: str) -> Refusal:
+        above = partition.sessions.evicted_through
+        message = f"the client session is no longer known: {why}; open a new one"
+        return Refusal(ResultCode.SESSION_EXPIRED, message, {"session_above": above})
+
+    def _evict(self, primary: Primary) -> None:
+        oldest = primary.partition.sessions.oldest(max(1, self.limits.sessions_max // 8))
+        result = (OK, 0, msgspec.msgpack.encode(oldest))
+        primary.append((SESSION_EVICT, 0, 0, 0, result, ()))

@@ -1,0 +1,190 @@
+"""The receiving side of replication streams: what a backup takes in, refuses and acknowledges.
+
+A partition's records are taken from a stream only after a catch-up in it has shown that the
+two journals meet; from then on they follow one another. A refusal stays in every acknowledgement
+of the stream until the sender probes again, so that a lost acknowledgement cannot hide it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tupelo_grid.core.frames import Ack, CatchUp, Frame, Position, SnapshotChunk
+from tupelo_grid.core.journal import epoch_at
+from tupelo_grid.core.partition import Partition
+from tupelo_grid.core.snapshot import SnapshotBuilder, SnapshotError
+
+
+@dataclass(slots=True)
+class Inbound:
+    """One stream. `accepted`: partitions whose journals met ours in it."""
+
+    stream_id: int
+    position: int = 0
+    accepted: set[int] = field(default_factory=set)
+    refused: set[int] = field(default_factory=set)
+    builders: dict[int, SnapshotBuilder] = field(default_factory=dict)
+
+
+class Receiver:
+    """All replication streams into one unit.
+
+    `epochs` holds the highest epoch known of every partition, from the table or a primary: it
+    outlives the replica, or a removed member would acknowledge a deposed primary's records.
+    `adopt(partition, epoch)` is called before a higher epoch is taken on.
+    """
+
+    def __init__(
+        self,
+        me: str,
+        replicas: dict[int, Partition],
+        epochs: dict[int, int],
+        adopt: Callable[[int, int], None],
+    ) -> None:
+        self.me = me
+        self.replicas = replicas
+        self.epochs = epochs
+        self.adopt = adopt
+        self.inbound: dict[str, Inbound] = {}
+
+    def receive(self, frame: Frame) -> Ack | None:
+        """Takes in a frame. None: nothing to say (it was not for us, or out of date)."""
+        if frame.receiver != self.me:
+            return None
+        inbound = self.inbound.get(frame.sender)
+        if inbound is None or frame.stream_id > inbound.stream_id:
+            inbound = self.inbound[frame.sender] = Inbound(frame.stream_id)
+        elif frame.stream_id < inbound.stream_id:
+            return None
+        if frame.position > inbound.position + 1:
+            return self._ack(frame.sender, inbound, [], reset=True)
+        if frame.position <= inbound.position:
+            return self._ack(frame.sender, inbound, [])
+        inbound.position = frame.position
+        answers = [self._probe(inbound, number, epoch) for number, epoch in frame.probes]
+        for chunk in frame.snapshots:
+            self._snapshot(inbound, chunk)
+        for catch_up in frame.catch_ups:
+            self._catch_up(inbound, catch_up)
+        if frame.records:
+            self._append(inbound, frame)
+        for number, epoch in frame.confirms:
+            if epoch < self.epochs.get(number, 0):
+                inbound.refused.add(number)
+        for number, epoch, commit, persisted in frame.commits:
+            self._commit(inbound, number, epoch, commit, persisted)
+        return self._ack(frame.sender, inbound, answers)
+
+    def _ack(
+        self, sender: str, inbound: Inbound, answers: list[Position], reset: bool = False
+    ) -> Ack:
+        refusals = [self._position(number, refused=True) for number in sorted(inbound.refused)]
+        return Ack(
+            sender=self.me,
+            receiver=sender,
+            stream_id=inbound.stream_id,
+            position=inbound.position,
+            reset=reset,
+            positions=answers + refusals,
+        )
+
+    def _position(self, number: int, refused: bool) -> Position:
+        epoch = self.epochs.get(number, 0)
+        partition = self.replicas.get(number)
+        if partition is None:
+            return Position(number, epoch, refused, 0, 0, [])
+        journal = partition.journal
+        cut_base = max(partition.undo_base, partition.commit)
+        return Position(number, epoch, refused, journal.last, cut_base, list(journal.runs))
+
+    def _current(self, inbound: Inbound, number: int, epoch: int) -> bool:
+        """Refuses an epoch that is over; takes a higher one on."""
+        known = self.epochs.get(number, 0)
+        if epoch < known:
+            inbound.accepted.discard(number)
+            inbound.refused.add(number)
+            return False
+        if epoch > known:
+            self.adopt(number, epoch)
+            self.epochs[number] = epoch
+        return True
+
+    def _probe(self, inbound: Inbound, number: int, epoch: int) -> Position:
+        inbound.refused.discard(number)
+        inbound.accepted.discard(number)
+        inbound.builders.pop(number, None)
+        if not self._current(inbound, number, epoch):
+            inbound.refused.discard(number)
+            return self._position(number, refused=True)
+        return self._position(number, refused=False)
+
+    def _catch_up(self, inbound: Inbound, catch_up: CatchUp) -> None:
+        number = catch_up.partition
+        if not self._current(inbound, number, catch_up.epoch):
+            return
+        partition = self.replicas.get(number)
+        if partition is None:
+            partition = self.replicas[number] = Partition(number)
+        journal = partition.journal
+        previous = catch_up.previous_sequence
+        meets = previous <= journal.last and journal.epoch_at(previous) == catch_up.previous_epoch
+        cut_base = max(partition.undo_base, partition.commit)
+        if not meets or (previous < journal.last and previous < cut_base):
+            inbound.accepted.discard(number)
+            inbound.refused.add(number)
+            return
+        partition.truncate(previous)
+        for offset, record in enumerate(catch_up.records, start=1):
+            partition.append(record, epoch_at(catch_up.runs, previous + offset))
+        partition.advance_commit(catch_up.commit)
+        inbound.accepted.add(number)
+
+    def _append(self, inbound: Inbound, frame: Frame) -> None:
+        accepted, epochs, replicas = inbound.accepted, self.epochs, self.replicas
+        rows = zip(frame.partitions, frame.epochs, frame.sequences, frame.records, strict=True)
+        for number, epoch, sequence, record in rows:
+            if number in accepted and epoch == epochs[number]:
+                partition = replicas[number]
+                if sequence == partition.journal.last + 1:
+                    partition.append(record, epoch)
+                    continue
+            accepted.discard(number)
+            inbound.refused.add(number)
+
+    def _snapshot(self, inbound: Inbound, chunk: SnapshotChunk) -> None:
+        number = chunk.partition
+        if number in inbound.refused or not self._current(inbound, number, chunk.epoch):
+            return
+        builder = inbound.builders.get(number)
+        if builder is None or builder.snapshot_id != chunk.snapshot_id:
+            builder = inbound.builders[number] = SnapshotBuilder(chunk.snapshot_id, number)
+        try:
+            builder.add(chunk.index, chunk.body, chunk.crc)
+            if chunk.last:
+                del inbound.builders[number]
+                self._install(builder.build())
+        except SnapshotError:
+            inbound.builders.pop(number, None)
+            inbound.refused.add(number)
+
+    def _install(self, received: Partition) -> None:
+        """Replaces the replica, unless it holds all of the snapshot and more already."""
+        held = self.replicas.get(received.number)
+        if held is not None:
+            end = received.journal.last
+            same = held.journal.epoch_at(end) == received.journal.last_epoch
+            if held.journal.last >= end and same:
+                return
+            assert end >= held.commit, "a snapshot would take back what is committed"
+        self.replicas[received.number] = received
+
+    def _commit(
+        self, inbound: Inbound, number: int, epoch: int, commit: int, persisted: int
+    ) -> None:
+        if number not in inbound.accepted or epoch != self.epochs[number]:
+            return
+        partition = self.replicas[number]
+        partition.advance_commit(commit)
+        partition.persisted = max(partition.persisted, min(persisted, partition.commit))
+        partition.journal.trim(partition.persisted)

@@ -1,0 +1,127 @@
+"""Exactly-once: what each client session has done in a partition.
+
+The table is built from the records alone, so every replica has the same one, and a snapshot
+carries it. A session's `floor` is the client's word that every operation below it has been
+answered: results below are forgotten, and a late duplicate from there is refused. Sessions are
+numbered by their creation, so of the sessions that were evicted only the highest number is kept: an
+unknown session at or below it may have been evicted and is refused; one above is certainly new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tupelo_grid.core.records import Record, Result
+
+# The sequence of the record, when the result is OK with that sequence; else both.
+Remembered = int | tuple[int, Result]
+
+# Answered results are swept out when a session holds this many.
+SWEEP_RESULTS_MIN = 32
+
+NEW_SESSION = -1
+
+
+class SessionState:
+    """One session in one partition.
+
+    `last` is the sequence of its newest record here: the oldest sessions are evicted first.
+    """
+
+    __slots__ = ("ended", "floor", "last", "results")
+
+    def __init__(self) -> None:
+        self.floor = 0
+        self.results: dict[int, Remembered] = {}
+        self.last = 0
+        self.ended = False
+
+    def sweep(self, floor: int) -> None:
+        """Forgets results below a floor that is committed."""
+        results = self.results
+        for number in [number for number in results if number < floor]:
+            del results[number]
+
+
+class SessionTable:
+    """The sessions of one partition. `evicted_through` is the highest session ever evicted."""
+
+    __slots__ = ("evicted_through", "states")
+
+    def __init__(self) -> None:
+        self.states: dict[int, SessionState] = {}
+        self.evicted_through = 0
+
+    def note(self, record: Record, sequence: int) -> int:
+        """Takes in a client's record. Returns the floor before it, for undo."""
+        _, session, number, floor, result, _ = record
+        state = self.states.get(session)
+        if state is None:
+            state = self.states[session] = SessionState()
+            before = NEW_SESSION
+        else:
+            before = state.floor
+        if floor > state.floor:
+            state.floor = floor
+        state.results[number] = sequence if result is None else (sequence, result)
+        state.last = sequence
+        return before
+
+    def undo(self, record: Record, floor_before: int) -> None:
+        state = self.states[record[1]]
+        del state.results[record[2]]
+        if floor_before == NEW_SESSION:
+            del self.states[record[1]]
+        else:
+            state.floor = floor_before
+
+    def sweep(self, session: int, committed_floor: int) -> None:
+        state = self.states.get(session)
+        if state is not None and len(state.results) >= SWEEP_RESULTS_MIN:
+            state.sweep(committed_floor)
+
+    def oldest(self, count: int) -> list[int]:
+        """Sessions to evict: those whose newest record is the oldest."""
+        return sorted(self.states, key=lambda session: self.states[session].last)[:count]
+
+    def evict(self, sessions: Iterable[int]) -> tuple[int, dict[int, SessionState]]:
+        """Returns what `restore` needs to undo it."""
+        before = self.evicted_through
+        gone: dict[int, SessionState] = {}
+        for session in sessions:
+            state = self.states.pop(session, None)
+            if state is not None:
+                gone[session] = state
+                self.evicted_through = max(self.evicted_through, session)
+        return before, gone
+
+    def restore(self, before: tuple[int, dict[int, SessionState]]) -> None:
+        self.evicted_through, gone = before[0], before[1]
+        self.states.update(gone)
+
+    def dump(self) -> list[tuple[int, int, int, bool, list[tuple[int, Remembered]]]]:
+        """For snapshots and digests: only what a replica must agree on, in a fixed order."""
+        return [
+            (
+                session,
+                state.floor,
+                state.last,
+                state.ended,
+                sorted((n, r) for n, r in state.results.items() if n >= state.floor),
+            )
+            for session, state in sorted(self.states.items())
+        ]
+
+    @classmethod
+    def load(
+        cls,
+        evicted_through: int,
+        rows: Iterable[tuple[int, int, int, bool, list[tuple[int, Remembered]]]],
+    ) -> SessionTable:
+        table = cls()
+        table.evicted_through = evicted_through
+        for session, floor, last, ended, results in rows:
+            state = table.states[session] = SessionState()
+            state.floor, state.last, state.ended = floor, last, ended
+            state.results = dict(results)
+        return table

@@ -1,0 +1,347 @@
+"""Carrying out a batch on the partitions this unit is primary of.
+
+Operations are applied in order and their records leave at once; the answer waits for what it would
+reveal: each write for its own record, each read for the newest record it could have seen. Entries
+past their deadline are removed by a record before anything looks at the partition, so nobody sees
+one, and nobody can see it again after a fail-over to a slower clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import repeat
+
+import msgspec
+from tupelo.errors import ResultCode
+
+from tupelo_grid.core import batch as kinds_of
+from tupelo_grid.core.admission import Admission, Refusal
+from tupelo_grid.core.batch import Batch, Bulk, BulkOutcome, Pending
+from tupelo_grid.core.clock import Clock
+from tupelo_grid.core.commands import CommandRunner
+from tupelo_grid.core.limits import Limits
+from tupelo_grid.core.partition import Partition
+from tupelo_grid.core.primary import Primary
+from tupelo_grid.core.query import scan
+from tupelo_grid.core.records import EXPIRE, WRITE, Entry, Mutation, Result
+
+NOT_FOUND = int(ResultCode.NOT_FOUND)
+OK = int(ResultCode.OK)
+
+
+class View:
+    """A partition as a command sees it."""
+
+    __slots__ = ("_partition", "now_ms", "partition")
+
+    def __init__(self, partition: Partition, now_ms: int) -> None:
+        self._partition = partition
+        self.partition = partition.number
+        self.now_ms = now_ms
+
+    def get(self, space: str, key: bytes) -> Entry | None:
+        entries = self._partition.spaces.get(space)
+        return entries.get(key) if entries is not None else None
+
+    def items(self, space: str) -> list[tuple[bytes, Entry]]:
+        return list(self._partition.spaces.get(space, {}).items())
+
+
+_NO_ENTRIES: dict[bytes, Entry] = {}
+
+
+class Evaluator:
+    """Runs batches. `serving` maps partitions to ready primaries; `refuse(partition)` says why
+    another one is not served; `space_ttls` has the default time to live of every known space."""
+
+    def __init__(
+        self,
+        serving: Mapping[int, Primary],
+        refuse: Callable[[int], Refusal],
+        space_ttls: Mapping[str, int],
+        runner: CommandRunner,
+        limits: Limits,
+        clock: Clock,
+    ) -> None:
+        self.serving = serving
+        self.refuse = refuse
+        self.space_ttls = space_ttls
+        self.runner = runner
+        self.limits = limits
+        self.clock = clock
+        self.admission = Admission(space_ttls, runner, limits)
+
+    def run(self, pending: Pending) -> tuple[dict[Primary, int], set[Primary]]:
+        """Returns what the answer must wait for: a sequence by primary, and the primaries read."""
+        waits: dict[Primary, int] = {}
+        reads: set[Primary] = set()
+        batch = pending.batch
+        now_ms = self.clock.wall_ms()
+        names, index = batch.targets, batch.target_index
+        one_name = names[0] if names and index is None else ""
+        serving, kinds, keys = self.serving, batch.kinds, batch.keys
+        for i, number in enumerate(batch.partitions):
+            primary = serving.get(number)
+            if primary is None:
+                self._refuse(pending, i, self.refuse(number))
+                continue
+            if primary.partition.deadlines.next_ms <= now_ms:
+                self.expire(primary, now_ms)
+            name = one_name if index is None else names[index[i]]
+            kind = kinds[i]
+            if kind == kinds_of.GET and name in self.space_ttls:
+                reads.add(primary)
+                entry = primary.partition.spaces.get(name, _NO_ENTRIES).get(keys[i])
+                if entry is None:
+                    pending.codes[i] = NOT_FOUND
+                else:
+                    pending.values[i] = entry[0]
+                    pending.versions[i] = entry[1]
+                _observe(primary, entry, waits)
+            elif kind in kinds_of.READ_KINDS:
+                reads.add(primary)
+                self._read(pending, i, kind, name, primary, now_ms)
+                waits[primary] = primary.partition.journal.last
+            else:
+                self._write(pending, i, kind, name, primary, now_ms, waits)
+        if batch.bulk is not None:
+            self._bulk(pending, batch.bulk, now_ms, waits, reads)
+        return waits, reads
+
+    @staticmethod
+    def _refuse(pending: Pending, index: int, refusal: Refusal) -> None:
+        if refusal.code == ResultCode.WRONG_OWNER:
+            pending.stale = True
+        pending.fail(index, refusal.code, refusal.message, **refusal.fields)
+
+    # -- reads
+
+    def _read(
+        self, pending: Pending, i: int, kind: int, name: str, primary: Primary, now_ms: int
+    ) -> None:
+        unknown = self.admission.unknown(name, kind)
+        if unknown is not None:
+            self._refuse(pending, i, unknown)
+            return
+        batch = pending.batch
+        entries = primary.partition.spaces.get(name, _NO_ENTRIES)
+        if kind == kinds_of.CONTAINS:
+            entry = entries.get(batch.keys[i])
+            if entry is None:
+                pending.codes[i] = NOT_FOUND
+            else:
+                pending.versions[i] = entry[1]
+        elif kind == kinds_of.COUNT:
+            pending.values[i] = msgspec.msgpack.encode(len(entries))
+        elif kind == kinds_of.SCAN:
+            try:
+                (limit,) = msgspec.msgpack.decode(_value(batch, i), type=tuple[int])
+            except msgspec.MsgspecError as error:
+                pending.fail(i, ResultCode.INVALID_ARGUMENT, f"scan takes [limit]: {error}")
+                return
+            page = scan(entries, batch.keys[i], max(1, limit))
+            pending.values[i] = msgspec.msgpack.encode(page)
+        else:
+            view = View(primary.partition, now_ms)
+            result, mutations = self.runner.run(name, _value(batch, i), view)
+            if mutations:
+                message = f"the command {name!r} is declared read-only but writes"
+                pending.fail(i, ResultCode.COMMAND_FAILED, message)
+                return
+            self._tell(pending, i, result)
+
+    @staticmethod
+    def _tell(pending: Pending, i: int, result: Result) -> None:
+        code, version, value = result
+        if code < kinds_of.CARRIED_OUT_BELOW:
+            pending.codes[i], pending.versions[i], pending.values[i] = code, version, value
+        else:
+            pending.fail(i, code, _text(value))
+
+    # -- writes
+
+    def _write(
+        self,
+        pending: Pending,
+        i: int,
+        kind: int,
+        name: str,
+        primary: Primary,
+        now_ms: int,
+        waits: dict[Primary, int],
+    ) -> None:
+        batch = pending.batch
+        numbers = batch.op_numbers
+        number = numbers[i] if numbers is not None else 0
+        unknown = self.admission.unknown(name, kind)
+        admitted = unknown or self.admission.admit(primary, batch.session, number)
+        if admitted is not None:
+            if isinstance(admitted, Refusal):
+                self._refuse(pending, i, admitted)
+                return
+            # It ran before; its record may still be on its way to the backups.
+            self._tell(pending, i, admitted)
+            waits[primary] = primary.partition.journal.last
+        else:
+            result, mutations = self._decide(batch, i, kind, name, primary, now_ms)
+            record = (WRITE, batch.session, number, batch.acked_below, result, mutations)
+            sequence = primary.append(record)
+            waits[primary] = sequence
+            if result is None:
+                pending.versions[i] = sequence
+            else:
+                self._tell(pending, i, result)
+                if kind == kinds_of.CALL and result[0] == OK:
+                    pending.versions[i] = sequence
+        pending.epochs[i] = primary.epoch
+        pending.copies[i] = primary.copies
+
+    def _decide(
+        self, batch: Batch, i: int, kind: int, name: str, primary: Primary, now_ms: int
+    ) -> tuple[Result | None, tuple[Mutation, ...]]:
+        """What the operation does: its result (None: OK, version = sequence) and its effects."""
+        if kind == kinds_of.CALL:
+            view = View(primary.partition, now_ms)
+            return self.runner.run(name, _value(batch, i), view)
+        key = batch.keys[i]
+        if kind != kinds_of.PUT:
+            entry = primary.partition.spaces.get(name, _NO_ENTRIES).get(key)
+            unmet = _unmet(kind, entry, batch.expected[i] if batch.expected else 0)
+            if unmet is not None:
+                return unmet, ()
+            if kind in (kinds_of.DELETE, kinds_of.DELETE_IF_VERSION):
+                return None, ((name, key, None, 0),)
+        ttl_ms = (batch.ttls_ms[i] if batch.ttls_ms else 0) or self.space_ttls[name]
+        deadline_ms = now_ms + ttl_ms if ttl_ms else 0
+        return None, ((name, key, _value(batch, i), deadline_ms),)
+
+    def expire(self, primary: Primary, now_ms: int) -> None:
+        """Writes the removal of every entry that fell due, in records of bounded size."""
+        partition = primary.partition
+        while partition.deadlines.next_ms <= now_ms:
+            limit = self.limits.expire_records_max
+            removals = partition.deadlines.due(now_ms, limit, partition.spaces)
+            if removals:
+                primary.append((EXPIRE, 0, 0, 0, None, removals))
+
+    # -- bulk
+
+    def _bulk(
+        self,
+        pending: Pending,
+        bulk: Bulk,
+        now_ms: int,
+        waits: dict[Primary, int],
+        reads: set[Primary],
+    ) -> None:
+        groups = len(bulk.partitions)
+        entries = len(bulk.keys) if bulk.kind == kinds_of.GET else 0
+        outcome = pending.bulk = BulkOutcome(
+            codes=bytearray(groups),
+            versions=[0] * (entries or groups),
+            values=[b""] * entries,
+            epochs=[0] * groups,
+            copies=bytearray(groups),
+        )
+        ops = len(pending.codes)
+        start = 0
+        for group, number in enumerate(bulk.partitions):
+            end = start + bulk.counts[group]
+            primary = self.serving.get(number)
+            refusal = (
+                self.refuse(number) if primary is None else self.admission.unknown(bulk.space, 0)
+            )
+            if primary is not None and refusal is None:
+                if primary.partition.deadlines.next_ms <= now_ms:
+                    self.expire(primary, now_ms)
+                if bulk.kind == kinds_of.GET:
+                    reads.add(primary)
+                    self._bulk_get(bulk, outcome, start, end, primary)
+                    waits[primary] = primary.partition.journal.last
+                else:
+                    refusal = self._bulk_write(
+                        pending, bulk, outcome, group, start, end, primary, now_ms
+                    )
+                    waits[primary] = primary.partition.journal.last
+            if refusal is not None:
+                pending.stale = pending.stale or refusal.code == ResultCode.WRONG_OWNER
+                outcome.codes[group] = refusal.code
+                if refusal.message:
+                    error = kinds_of.OpError(
+                        ops + group, refusal.code, refusal.message, dict(refusal.fields)
+                    )
+                    pending.errors.append(error)
+            start = end
+
+    @staticmethod
+    def _bulk_get(bulk: Bulk, outcome: BulkOutcome, start: int, end: int, primary: Primary) -> None:
+        held = primary.partition.spaces.get(bulk.space, _NO_ENTRIES)
+        for i in range(start, end):
+            entry = held.get(bulk.keys[i])
+            if entry is not None:
+                outcome.values[i] = entry[0]
+                outcome.versions[i] = entry[1]
+
+    def _bulk_write(
+        self,
+        pending: Pending,
+        bulk: Bulk,
+        outcome: BulkOutcome,
+        group: int,
+        start: int,
+        end: int,
+        primary: Primary,
+        now_ms: int,
+    ) -> Refusal | None:
+        batch = pending.batch
+        number = bulk.op_numbers[group]
+        admitted = self.admission.admit(primary, batch.session, number)
+        if isinstance(admitted, Refusal):
+            return admitted
+        if admitted is not None:
+            outcome.versions[group] = admitted[1]
+        else:
+            keys = bulk.keys[start:end]
+            mutations: tuple[Mutation, ...]
+            if bulk.kind == kinds_of.DELETE:
+                mutations = tuple(zip(repeat(bulk.space), keys, repeat(None), repeat(0)))
+            else:
+                ttl_ms = bulk.ttl_ms or self.space_ttls[bulk.space]
+                deadline_ms = now_ms + ttl_ms if ttl_ms else 0
+                values = bulk.values[start:end]
+                mutations = tuple(zip(repeat(bulk.space), keys, values, repeat(deadline_ms)))
+            record = (WRITE, batch.session, number, batch.acked_below, None, mutations)
+            outcome.versions[group] = primary.append(record)
+        outcome.epochs[group] = primary.epoch
+        outcome.copies[group] = primary.copies
+        return None
+
+
+def _value(batch: Batch, i: int) -> bytes:
+    return batch.values[i] if batch.values is not None else b""
+
+
+def _text(value: bytes) -> str:
+    return str(msgspec.msgpack.decode(value)) if value else ""
+
+
+def _observe(primary: Primary, entry: Entry | None, waits: dict[Primary, int]) -> None:
+    """A read must not reveal a record that may still be lost."""
+    partition = primary.partition
+    if partition.commit == partition.journal.last:
+        return
+    newest = partition.journal.last if entry is None else entry[1]
+    if newest > partition.commit and newest > waits.get(primary, 0):
+        waits[primary] = newest
+
+
+def _unmet(kind: int, entry: Entry | None, expected: int) -> Result | None:
+    """The answer of an operation whose condition does not hold."""
+    if kind == kinds_of.PUT_IF_ABSENT:
+        return None if entry is None else (int(ResultCode.EXISTS), entry[1], b"")
+    if kind in (kinds_of.COMPARE_AND_SET, kinds_of.DELETE_IF_VERSION):
+        found = 0 if entry is None else entry[1]
+        if found == expected:
+            return None
+        return (int(ResultCode.VERSION_MISMATCH), found, b"")
+    return (NOT_FOUND, 0, b"") if entry is None else None

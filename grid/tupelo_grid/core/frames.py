@@ -1,0 +1,87 @@
+"""What primaries and backups send each other, as the core sees it.
+
+The shell turns these into the protobuf messages of proto/tupelo/v1/replication.proto and back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tupelo_grid.core.journal import Run
+from tupelo_grid.core.records import Record
+
+
+@dataclass(slots=True)
+class CatchUp:
+    """A run of a partition's journal after (previous_sequence, previous_epoch)."""
+
+    partition: int
+    epoch: int
+    previous_sequence: int
+    previous_epoch: int
+    commit: int
+    runs: list[Run]
+    records: list[Record]
+
+
+@dataclass(slots=True)
+class SnapshotChunk:
+    partition: int
+    epoch: int
+    snapshot_id: int
+    index: int
+    last: bool
+    crc: int
+    body: bytes
+
+
+@dataclass(slots=True)
+class Frame:
+    """One message of a replication stream.
+
+    `appends` are parallel lists, one element a record; the records follow what the stream already
+    carried for their partition. `probes`, `confirms`: (partition, epoch). `commits`: (partition,
+    epoch, commit, persisted).
+    """
+
+    sender: str
+    receiver: str
+    stream_id: int
+    position: int
+    partitions: list[int] = field(default_factory=list)
+    epochs: list[int] = field(default_factory=list)
+    sequences: list[int] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    catch_ups: list[CatchUp] = field(default_factory=list)
+    snapshots: list[SnapshotChunk] = field(default_factory=list)
+    probes: list[tuple[int, int]] = field(default_factory=list)
+    confirms: list[tuple[int, int]] = field(default_factory=list)
+    commits: list[tuple[int, int, int, int]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Position:
+    """Where a replica's journal of a partition ends; `cut_base`: how far back it can be cut.
+
+    `refused`: the frame acknowledged did not take effect for the partition, as `epoch` is newer or
+    the journals do not meet.
+    """
+
+    partition: int
+    epoch: int
+    refused: bool
+    last: int
+    cut_base: int
+    runs: list[Run]
+
+
+@dataclass(slots=True)
+class Ack:
+    """The receiver took in frames 1..position of the stream, but for the positions refused."""
+
+    sender: str
+    receiver: str
+    stream_id: int
+    position: int
+    reset: bool = False
+    positions: list[Position] = field(default_factory=list)

@@ -1,0 +1,166 @@
+"""The sending side of a replication stream: one for each unit that holds backups of ours.
+
+Frames are numbered; an acknowledgement of position n stands for every frame up to n. The link
+remembers for each frame on its way which partitions it took how far. A broken stream is never
+mended: the next one begins with a probe of every partition it carries.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tupelo_grid.core.answers import ReadRound
+from tupelo_grid.core.frames import CatchUp, Frame, SnapshotChunk
+from tupelo_grid.core.records import Record
+
+FRAME_RECORDS_MAX = 4096
+FRAME_BYTES_MAX = 4 * 1024 * 1024
+# Beyond it the next frame fills up instead of leaving.
+FRAMES_IN_FLIGHT_MAX = 32
+
+
+class Carried(Protocol):
+    """A replica whose records travel on the link. `generation` rises when it starts over: what an
+    older one sent says nothing any more."""
+
+    @property
+    def partition(self) -> int: ...
+
+    @property
+    def epoch(self) -> int: ...
+
+    @property
+    def generation(self) -> int: ...
+
+    def settled(self, sequence: int) -> bool: ...
+
+
+Item = tuple[Carried, int, Record]
+
+
+@dataclass(slots=True)
+class Sent:
+    """A frame on its way. `marks`: (replica, its generation then, sequence it was taken to)."""
+
+    position: int
+    at: float
+    marks: list[tuple[Carried, int, int]]
+    rounds: list[ReadRound]
+
+
+@dataclass(slots=True)
+class Link:
+    """The stream to one peer.
+
+    Attributes:
+        up: a connection exists and a stream is open on it.
+        heard: when the peer last acknowledged anything, or the link was made.
+        waiting_since: when the oldest frame not yet acknowledged was sent; 0.0: none is.
+    """
+
+    me: str
+    peer: str
+    up: bool = False
+    stream_id: int = 0
+    position: int = 0
+    acked: int = 0
+    heard: float = 0.0
+    sent_at: float = 0.0
+    snapshots_made: int = 0
+    items: list[Item] = field(default_factory=list)
+    catch_ups: list[tuple[Carried, CatchUp]] = field(default_factory=list)
+    snapshots: list[tuple[Carried, SnapshotChunk]] = field(default_factory=list)
+    probes: list[tuple[int, int]] = field(default_factory=list)
+    confirms: list[tuple[int, int]] = field(default_factory=list)
+    rounds: list[ReadRound] = field(default_factory=list)
+    commits: list[tuple[int, int, int, int]] = field(default_factory=list)
+    in_flight: deque[Sent] = field(default_factory=deque)
+
+    @property
+    def waiting_since(self) -> float:
+        return self.in_flight[0].at if self.in_flight else 0.0
+
+    def open(self, stream_id: int) -> None:
+        """Begins a new stream. Its number must be higher than any this peer has had from us."""
+        assert not self.up
+        assert stream_id > self.stream_id
+        self.up = True
+        self.stream_id = stream_id
+        self.position = self.acked = 0
+
+    def close(self) -> list[ReadRound]:
+        """Whatever the stream carried or waited for is void. Returns the read rounds among it."""
+        lost = [one for sent in self.in_flight for one in sent.rounds] + self.rounds
+        self.up = False
+        self.items, self.catch_ups, self.snapshots = [], [], []
+        self.probes, self.confirms, self.rounds, self.commits = [], [], [], []
+        self.in_flight.clear()
+        return lost
+
+    def pending(self) -> bool:
+        return bool(
+            self.items
+            or self.catch_ups
+            or self.snapshots
+            or self.probes
+            or self.confirms
+            or self.commits
+        )
+
+    def flush(self, now: float, heartbeat_s: float) -> Frame | None:
+        """The next frame, if there is something to say or it is time for a sign of life."""
+        if not self.up or len(self.in_flight) >= FRAMES_IN_FLIGHT_MAX:
+            return None
+        if not self.pending() and now - self.sent_at < heartbeat_s:
+            return None
+        self.position += 1
+        self.sent_at = now
+        frame = Frame(self.me, self.peer, self.stream_id, self.position)
+        marks: dict[Carried, int] = {}
+        if self.items:
+            self._fill(frame, marks)
+        for progress, catch_up in self.catch_ups:
+            frame.catch_ups.append(catch_up)
+            marks[progress] = catch_up.previous_sequence + len(catch_up.records)
+        for progress, chunk in self.snapshots:
+            frame.snapshots.append(chunk)
+            marks.setdefault(progress, 0)
+        frame.probes, frame.confirms, frame.commits = self.probes, self.confirms, self.commits
+        stamped = [(carried, carried.generation, sequence) for carried, sequence in marks.items()]
+        self.in_flight.append(Sent(self.position, now, stamped, self.rounds))
+        self.catch_ups, self.snapshots = [], []
+        self.probes, self.confirms, self.rounds, self.commits = [], [], [], []
+        return frame
+
+    def _fill(self, frame: Frame, marks: dict[Carried, int]) -> None:
+        items = self.items
+        count = _fit(items)
+        taken, self.items = (items, []) if count == len(items) else (items[:count], items[count:])
+        frame.partitions = [item[0].partition for item in taken]
+        frame.epochs = [item[0].epoch for item in taken]
+        frame.sequences = [item[1] for item in taken]
+        frame.records = [item[2] for item in taken]
+        for progress, sequence, _ in taken:
+            marks[progress] = sequence
+
+    def acknowledged(self, position: int, now: float) -> list[Sent]:
+        """Frames that an acknowledgement settles, oldest first."""
+        self.heard = now
+        settled = []
+        while self.in_flight and self.in_flight[0].position <= position:
+            settled.append(self.in_flight.popleft())
+        self.acked = max(self.acked, min(position, self.position))
+        return settled
+
+
+def _fit(items: list[Item]) -> int:
+    """How many of the items fit into one frame; at least one."""
+    size = 0
+    for count, (_, _, record) in enumerate(items):
+        if count >= FRAME_RECORDS_MAX or size >= FRAME_BYTES_MAX:
+            return count
+        for _, key, value, _ in record[5]:
+            size += len(key) + len(value or b"")
+    return len(items)

@@ -1,0 +1,177 @@
+"""A partition's data: entries, journal, and the table of what clients have done.
+
+Records are applied at once and undone if they are cut off before they commit: the entries that a
+pending record replaced are kept beside it and dropped when it commits. Primary and backup run the
+same `append`; only the primary decides what a record holds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import msgspec
+import xxhash
+
+from tupelo_grid.core.dedupe import SessionState, SessionTable
+from tupelo_grid.core.expiry import Deadlines
+from tupelo_grid.core.journal import Journal
+from tupelo_grid.core.records import SESSION_END, SESSION_EVICT, WRITE, Entry, Record
+
+# (what the record replaced, what it did to the session table)
+Undo = tuple[tuple[Entry | None, ...], Any]
+
+
+class Partition:
+    """Entries by space, with the journal they come from.
+
+    Attributes:
+        commit: every record up to it is acknowledged by the whole in-sync set. A backup learns it
+            with a delay.
+        persisted: the store holds everything up to it.
+        undo_base: the lowest sequence the partition can be cut back to.
+    """
+
+    __slots__ = (
+        "_undo",
+        "commit",
+        "deadlines",
+        "journal",
+        "number",
+        "persisted",
+        "sessions",
+        "spaces",
+    )
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.spaces: dict[str, dict[bytes, Entry]] = {}
+        self.journal = Journal()
+        self.sessions = SessionTable()
+        self.deadlines = Deadlines()
+        self.commit = 0
+        self.persisted = 0
+        self._undo: deque[Undo] = deque()
+
+    @property
+    def undo_base(self) -> int:
+        return self.journal.last - len(self._undo)
+
+    def entries(self) -> int:
+        return sum(map(len, self.spaces.values()))
+
+    def append(self, record: Record, epoch: int) -> int:
+        """Applies a record and returns its sequence."""
+        sequence = self.journal.append(record, epoch)
+        mutations = record[5]
+        if len(mutations) == 1:
+            replaced: tuple[Entry | None, ...] = (self._apply(mutations[0], sequence),)
+        else:
+            replaced = tuple([self._apply(mutation, sequence) for mutation in mutations])
+        table_undo: Any = None
+        if record[0] == WRITE:
+            if record[1]:
+                table_undo = self.sessions.note(record, sequence)
+        elif record[0] == SESSION_EVICT:
+            table_undo = self.sessions.evict(_evicted(record))
+        elif record[0] == SESSION_END:
+            table_undo = self._end_session(record[1], sequence)
+        self._undo.append((replaced, table_undo))
+        return sequence
+
+    def _apply(self, mutation: tuple[str, bytes, bytes | None, int], sequence: int) -> Entry | None:
+        space, key, value, deadline_ms = mutation
+        entries = self.spaces.get(space)
+        if entries is None:
+            entries = self.spaces[space] = {}
+        if value is None:
+            return entries.pop(key, None)
+        replaced = entries.get(key)
+        entries[key] = (value, sequence, deadline_ms)
+        if deadline_ms:
+            self.deadlines.add(deadline_ms, space, key)
+        return replaced
+
+    def _end_session(self, session: int, sequence: int) -> tuple[bool, SessionState | None]:
+        state = self.sessions.states.get(session)
+        if state is None:
+            state = self.sessions.states[session] = SessionState()
+            state.ended, state.last = True, sequence
+            return (True, None)
+        before = SessionState()
+        before.floor, before.results, before.last = state.floor, state.results, state.last
+        state.ended, state.results, state.last = True, {}, sequence
+        return (False, before)
+
+    def truncate(self, sequence: int) -> None:
+        """Takes every record after `sequence` back. It must be neither committed nor too old."""
+        assert sequence >= self.commit, "a committed record would be cut"
+        assert sequence >= self.undo_base, "too old to be undone"
+        while self.journal.last > sequence:
+            self._undo_record(self.journal.pop())
+
+    def _undo_record(self, record: Record) -> None:
+        replaced, table_undo = self._undo.pop()
+        for (space, key, _, _), entry in zip(reversed(record[5]), reversed(replaced), strict=True):
+            if entry is None:
+                self.spaces[space].pop(key, None)
+            else:
+                self.spaces[space][key] = entry
+                if entry[2]:
+                    self.deadlines.add(entry[2], space, key)
+        if table_undo is None:
+            return
+        if record[0] == WRITE:
+            self.sessions.undo(record, table_undo)
+        elif record[0] == SESSION_EVICT:
+            self.sessions.restore(table_undo)
+        elif table_undo[0]:
+            del self.sessions.states[record[1]]
+        else:
+            self.sessions.states[record[1]] = table_undo[1]
+
+    def advance_commit(self, commit: int) -> None:
+        """Makes records up to `commit` final. Never goes back, never beyond what is held."""
+        commit = min(commit, self.journal.last)
+        if commit <= self.commit:
+            return
+        self.commit = commit
+        undo = self._undo
+        for _ in range(len(undo) - (self.journal.last - commit)):
+            undo.popleft()
+        if commit > self.journal.base:
+            newest = self.journal.at(commit)
+            if newest[1]:
+                self.sessions.sweep(newest[1], newest[3])
+
+    def forget_undo(self) -> None:
+        """After a snapshot: nothing before it can be taken back."""
+        self._undo.clear()
+
+    def digest(self) -> int:
+        """Equal at equal sequence on every replica: order-independent sum of hashes, 64 bits."""
+        total = 0
+        for space, entries in self.spaces.items():
+            seed = xxhash.xxh3_64_intdigest(space.encode())
+            for key, entry in entries.items():
+                line = msgspec.msgpack.encode((key, *entry))
+                total += xxhash.xxh3_64_intdigest(line, seed)
+        sessions = msgspec.msgpack.encode((self.sessions.evicted_through, self.sessions.dump()))
+        return (total + xxhash.xxh3_64_intdigest(sessions)) & 0xFFFF_FFFF_FFFF_FFFF
+
+    def validate(self) -> None:
+        """Invariants that hold after every step."""
+        self.journal.validate()
+        assert self.commit <= self.journal.last, "commit beyond the journal"
+        assert self.persisted <= self.commit or not self.commit, "persisted beyond commit"
+        assert len(self._undo) <= self.journal.last, "more undo than records"
+        for entries in self.spaces.values():
+            for value, version, _ in entries.values():
+                assert isinstance(value, bytes)
+                assert 0 < version <= self.journal.last, "an entry from the future"
+
+
+def _evicted(record: Record) -> list[int]:
+    result = record[4]
+    assert result is not None
+    return msgspec.msgpack.decode(result[2], type=list[int])

@@ -1,0 +1,262 @@
+"""The primary of one partition: what it needs to commit, and how its in-sync set changes.
+
+A record is committed when every member of the in-sync set *recorded at the state store* has it, and
+the joiner as well while one is being taken in. The set shrinks and grows by compare-and-swap only,
+one at a time. See PacificA (Microsoft Research, 2008) for the family of protocols.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from tupelo_grid.core.batch import COPIES_MAX, Pending
+from tupelo_grid.core.link import Link
+from tupelo_grid.core.partition import Partition
+from tupelo_grid.core.progress import Phase, Progress
+from tupelo_grid.core.records import NOOP, Record
+from tupelo_grid.core.swaps import Purpose, Swap, SwapOutcome, SwapResult
+from tupelo_grid.core.table import PartitionConfig, Versioned
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """What the primary knows of other units. `silent(peer)`: nothing heard for too long, or its
+    lease is fenced. `link(peer)`: the stream to it, made when first asked for."""
+
+    link: Callable[[str], Link]
+    silent: Callable[[str], bool]
+
+
+class Primary:
+    """One partition's primary.
+
+    Attributes:
+        ready: the first record of this epoch is committed; before that nothing is answered.
+        handing_over: a hand-over was or will be asked for: nothing is answered until its end is
+            known.
+        need: replicas whose acknowledgement a commit takes, besides our own.
+        replicas: all that are sent records as soon as they are streaming.
+        joiner: a learner that counts already, while the store may not know it.
+        doubt: the end of `swap` is not known.
+        told: commit and persisted sequences that the backups were last told.
+    """
+
+    def __init__(
+        self, me: str, partition: Partition, versioned: Versioned, peers: Peers, min_in_sync: int
+    ) -> None:
+        self.me = me
+        self.partition = partition
+        self.number = partition.number
+        self.config = versioned.config
+        self.revision = versioned.revision
+        self.epoch = versioned.config.epoch
+        self.peers = peers
+        self.min_in_sync = min_in_sync
+        self.ready = False
+        self.handing_over = False
+        self.joiner = ""
+        self.swap: Swap | None = None
+        self.doubt = False
+        self.swaps: list[Swap] = []
+        self.progress: dict[str, Progress] = {}
+        self.replicas: tuple[Progress, ...] = ()
+        self.need: tuple[Progress, ...] = ()
+        self.copies = 1
+        self.told = (-1, -1)
+        self.waiters: deque[tuple[int, Pending]] = deque()
+        self.noop = 0
+
+    def start(self, in_doubt: bool) -> None:
+        """Begins recovery. The whole journal is kept: some of it may be acknowledged.
+
+        `in_doubt`: an earlier life of this role left a swap whose end it did not see.
+        """
+        self._follow_members()
+        self.noop = self.append((NOOP, 0, 0, 0, None, ()))
+        if in_doubt:
+            self._ask(self.config, Purpose.RESOLVE)
+            self.doubt = True
+        self.advance()
+
+    @property
+    def serving(self) -> bool:
+        return self.ready and not self.handing_over
+
+    @property
+    def writable(self) -> bool:
+        return len(self.config.in_sync) >= self.min_in_sync
+
+    def append(self, record: Record) -> int:
+        """Adds a record and sends it to everyone who is up to date."""
+        sequence = self.partition.append(record, self.epoch)
+        for progress in self.replicas:
+            if progress.phase is Phase.STREAMING:
+                progress.link.items.append((progress, sequence, record))
+                progress.sent = sequence
+        return sequence
+
+    # -- commit
+
+    def advance(self) -> bool:
+        """Commits what everybody has. True: the commit rose, or the role became ready."""
+        if self.doubt and not self.ready:
+            return False
+        partition = self.partition
+        commit = partition.journal.last
+        for progress in self.need:
+            if progress.acked < commit:
+                commit = progress.acked
+        if commit <= partition.commit:
+            return False
+        partition.advance_commit(commit)
+        if not self.ready and commit >= self.noop:
+            self.ready = True
+        return True
+
+    def take_committed(self) -> list[Pending]:
+        """Batches whose last wait this was."""
+        waiters, commit = self.waiters, self.partition.commit
+        done = []
+        while waiters and waiters[0][0] <= commit:
+            pending = waiters.popleft()[1]
+            pending.waits -= 1
+            if not pending.waits:
+                done.append(pending)
+        return done
+
+    def give_up(self) -> list[Pending]:
+        """The role is over: what waits can no longer be told. Returns the batches that are done."""
+        done = []
+        while self.waiters:
+            pending = self.waiters.popleft()[1]
+            pending.give_up(self.number)
+            pending.waits -= 1
+            if not pending.waits:
+                done.append(pending)
+        return done
+
+    # -- members
+
+    def adopt(self, versioned: Versioned) -> None:
+        """A newer configuration of this same epoch: any swap of ours is settled by it."""
+        self.config = versioned.config
+        self.revision = versioned.revision
+        self.swap, self.doubt, self.handing_over = None, False, False
+        if self.joiner and (
+            self.joiner in self.config.in_sync or self.joiner != self.config.learner
+        ):
+            self.joiner = ""
+        self._follow_members()
+
+    def _follow_members(self) -> None:
+        config = self.config
+        wanted = [peer for peer in (*config.in_sync, config.learner) if peer and peer != self.me]
+        for peer in [peer for peer in self.progress if peer not in wanted]:
+            self.progress.pop(peer).retire()
+        for peer in wanted:
+            if peer not in self.progress:
+                added = Progress(self.partition, self.epoch, self.peers.link(peer))
+                self.progress[peer] = added
+                added.probe()
+        self.recount()
+
+    def recount(self) -> None:
+        """After any change of members or of a member's phase."""
+        needed = [peer for peer in self.config.in_sync if peer != self.me]
+        if self.joiner and self.joiner not in needed:
+            needed.append(self.joiner)
+        self.need = tuple([self.progress[peer] for peer in needed])
+        self.replicas = tuple(self.progress.values())
+        copies = min(len(self.need) + 1, COPIES_MAX)
+        if copies != self.copies:
+            self.copies = copies
+            for _, pending in self.waiters:
+                pending.set_copies(self.number, copies)
+
+    def journal_floor(self) -> int:
+        """The journal must keep everything after it."""
+        floor = min(self.partition.commit, self.partition.persisted)
+        for progress in self.progress.values():
+            if progress.hold is not None:
+                floor = min(floor, progress.hold)
+        return floor
+
+    # -- changes of the in-sync set
+
+    def maintain(self) -> None:
+        """Asks for the most pressing change, if none is under way."""
+        if self.swap is not None:
+            if self.doubt:
+                self._ask(self.config, Purpose.RESOLVE)
+            return
+        for progress in self.replicas:
+            quiet = not progress.link.in_flight and not progress.link.probes
+            if progress.phase in (Phase.IDLE, Phase.PROBING) and quiet:
+                progress.probe()
+        self.handing_over = False
+        config = self.config
+        for peer in config.in_sync:
+            if peer != self.me and self.peers.silent(peer):
+                self._ask(_without(config, peer), Purpose.SHRINK)
+                return
+        if config.learner:
+            self._bring_in(config)
+        elif config.leaving in config.in_sync and config.leaving != self.me:
+            self._ask(_without(config, config.leaving), Purpose.LEAVE)
+        elif self.ready and config.next_primary in config.in_sync:
+            self._hand_over(config)
+
+    def _bring_in(self, config: PartitionConfig) -> None:
+        learner = config.learner
+        if self.peers.silent(learner):
+            self.joiner = ""
+            self.recount()
+            self._ask(replace(config, learner=""), Purpose.DROP_LEARNER)
+            return
+        progress = self.progress.get(learner)
+        if progress is None or not progress.streaming or not self.ready:
+            return
+        if progress.acked < self.partition.commit or progress.acked < self.noop:
+            return
+        # It counts from here on, before the store knows: a growth in doubt must be safe both ways.
+        self.joiner = learner
+        self.recount()
+        grown = replace(config, learner="", in_sync=(*config.in_sync, learner))
+        self._ask(grown, Purpose.GROW, lease_guard=learner)
+
+    def _hand_over(self, config: PartitionConfig) -> None:
+        target = config.next_primary
+        if target == self.me or not self.progress[target].streaming or self.peers.silent(target):
+            return
+        # First stop answering, then ask: the target may serve before we hear of it.
+        self.handing_over = True
+        if self.waiters:
+            return
+        handed = replace(config, epoch=config.epoch + 1, primary=target, next_primary="")
+        self._ask(handed, Purpose.HAND_OVER, lease_guard=target)
+
+    def _ask(self, config: PartitionConfig, purpose: Purpose, lease_guard: str = "") -> None:
+        self.swap = Swap(self.number, self.revision, config, purpose, lease_guard)
+        self.swaps.append(self.swap)
+
+    def swapped(self, result: SwapResult) -> None:
+        """The end of a swap that did not change the revision. WON comes as a new configuration."""
+        if self.swap is None or result.swap.revision != self.revision:
+            return
+        if result.outcome is SwapOutcome.IN_DOUBT:
+            self.doubt = True
+        elif result.outcome is SwapOutcome.LOST and not self.doubt:
+            self.swap, self.handing_over = None, False
+
+
+def _without(config: PartitionConfig, peer: str) -> PartitionConfig:
+    return replace(
+        config,
+        in_sync=tuple([one for one in config.in_sync if one != peer]),
+        leaving="" if config.leaving == peer else config.leaving,
+        next_primary="" if config.next_primary == peer else config.next_primary,
+    )

@@ -1,0 +1,192 @@
+"""One replica of one partition, as its primary sees it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from enum import Enum
+
+from tupelo_grid.core.frames import CatchUp, Position, SnapshotChunk
+from tupelo_grid.core.journal import common_point
+from tupelo_grid.core.link import Link
+from tupelo_grid.core.partition import Partition
+from tupelo_grid.core.snapshot import Snapshot
+
+CATCH_UP_RECORDS_MAX = 1024
+CATCH_UP_BYTES_MAX = 1024 * 1024
+# Chunks of one snapshot that may be on their way at once: bounds memory on both sides.
+SNAPSHOT_CHUNKS_IN_FLIGHT_MAX = 4
+
+
+class Phase(Enum):
+    IDLE = "idle"  # no stream
+    PROBING = "probing"  # asked where the replica's journal ends
+    SNAPSHOT = "snapshot"
+    CATCHING_UP = "catching up"
+    STREAMING = "streaming"  # every new record is sent at once
+
+
+class Progress:
+    """How far a replica has come.
+
+    Attributes:
+        generation: rises at every new start; acknowledgements of an older one do not count.
+        acked: the replica holds our journal up to it, by this generation.
+        sent: what the stream has carried so far.
+    """
+
+    __slots__ = (
+        "_chunk_index",
+        "_chunks",
+        "_lookahead",
+        "_partition",
+        "_snapshot",
+        "_snapshot_id",
+        "_unacked_chunks",
+        "acked",
+        "epoch",
+        "generation",
+        "link",
+        "partition",
+        "phase",
+        "sent",
+    )
+
+    def __init__(self, partition: Partition, epoch: int, link: Link) -> None:
+        self._partition = partition
+        self.partition = partition.number
+        self.epoch = epoch
+        self.link = link
+        self.generation = 0
+        self.phase = Phase.IDLE
+        self.acked = 0
+        self.sent = 0
+        self._snapshot: Snapshot | None = None
+        self._chunks: Iterator[bytes] = iter(())
+        self._lookahead: bytes | None = None
+        self._chunk_index = 0
+        self._snapshot_id = 0
+        self._unacked_chunks = 0
+
+    @property
+    def streaming(self) -> bool:
+        return self.phase is Phase.STREAMING
+
+    @property
+    def hold(self) -> int | None:
+        """The journal must keep what follows this sequence for the replica; None: nothing."""
+        if self.phase is Phase.CATCHING_UP:
+            return self.acked
+        if self.phase is Phase.SNAPSHOT and self._snapshot is not None:
+            return self._snapshot.sequence
+        return None
+
+    def reset(self) -> None:
+        """Forgets how far the replica came: the stream broke, or the role is over."""
+        self.generation += 1
+        self.phase = Phase.IDLE
+        self.acked = self.sent = 0
+        self._snapshot = None
+        self._chunks = iter(())
+
+    def probe(self) -> None:
+        """Starts over by asking where the replica's journal ends."""
+        self.retire()
+        if self.link.up:
+            self.phase = Phase.PROBING
+            self.link.probes.append((self.partition, self.epoch))
+
+    def retire(self) -> None:
+        """Takes back what is queued for the replica: it would not meet what is there."""
+        self.reset()
+        link = self.link
+        link.items = [item for item in link.items if item[0] is not self]
+        link.catch_ups = [one for one in link.catch_ups if one[0] is not self]
+        link.snapshots = [one for one in link.snapshots if one[0] is not self]
+
+    def refused(self) -> None:
+        """The replica did not take what was sent; unless it was asked already, ask."""
+        if self.phase is not Phase.PROBING:
+            self.probe()
+
+    def position(self, answer: Position) -> None:
+        """The replica said where its journal ends: decide how to bring it up to ours."""
+        if self.phase is not Phase.PROBING:
+            return
+        journal = self._partition.journal
+        point = common_point(journal.runs, journal.last, answer.runs, answer.last)
+        if point < journal.base or (point < answer.last and point < answer.cut_base):
+            self._start_snapshot()
+            return
+        self.acked = self.sent = point
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Sends what is missing in bounded pieces; the last one switches to streaming."""
+        journal = self._partition.journal
+        records = journal.read(self.sent, CATCH_UP_RECORDS_MAX)
+        size = 0
+        for count, record in enumerate(records):
+            size += sum(len(key) + len(value or b"") for _, key, value, _ in record[5])
+            if size > CATCH_UP_BYTES_MAX:
+                records = records[: count + 1]
+                break
+        end = self.sent + len(records)
+        catch_up = CatchUp(
+            partition=self.partition,
+            epoch=self.epoch,
+            previous_sequence=self.sent,
+            previous_epoch=journal.epoch_at(self.sent),
+            commit=self._partition.commit,
+            runs=[(s, e) for s, e in journal.runs if s <= end],
+            records=records,
+        )
+        self.link.catch_ups.append((self, catch_up))
+        self.sent = end
+        self.phase = Phase.STREAMING if end == journal.last else Phase.CATCHING_UP
+
+    def _start_snapshot(self) -> None:
+        self.phase = Phase.SNAPSHOT
+        self._snapshot = Snapshot(self._partition)
+        self._chunks = self._snapshot.chunks()
+        self._lookahead = next(self._chunks, None)
+        self._chunk_index = 0
+        self.link.snapshots_made += 1
+        self._snapshot_id = self.link.snapshots_made
+        self._unacked_chunks = 0
+        self._send_chunks()
+
+    def _send_chunks(self) -> None:
+        """All chunks on their way are in one frame: the next ones follow its acknowledgement."""
+        while self._lookahead is not None and self._unacked_chunks < SNAPSHOT_CHUNKS_IN_FLIGHT_MAX:
+            body, self._lookahead = self._lookahead, next(self._chunks, None)
+            chunk = SnapshotChunk(
+                partition=self.partition,
+                epoch=self.epoch,
+                snapshot_id=self._snapshot_id,
+                index=self._chunk_index,
+                last=self._lookahead is None,
+                crc=zlib.crc32(body),
+                body=body,
+            )
+            self._chunk_index += 1
+            self._unacked_chunks += 1
+            self.link.snapshots.append((self, chunk))
+
+    def settled(self, sequence: int) -> bool:
+        """A frame that took the replica to `sequence` was acknowledged. True: `acked` rose."""
+        if self.phase is Phase.SNAPSHOT:
+            self._unacked_chunks = 0
+            self._send_chunks()
+            if self._lookahead is None and self._unacked_chunks == 0 and self._snapshot:
+                self.acked = self.sent = self._snapshot.sequence
+                self._snapshot = None
+                self._catch_up()
+                return True
+            return False
+        rose = sequence > self.acked
+        if rose:
+            self.acked = sequence
+        if self.phase is Phase.CATCHING_UP and self.acked == self.sent:
+            self._catch_up()
+        return rose

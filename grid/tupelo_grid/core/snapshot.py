@@ -1,0 +1,162 @@
+"""A whole partition as a series of chunks, and back.
+
+A snapshot is taken in one step: entries are immutable tuples, so copying the references is enough
+and the encoding can be spread over many steps. It holds the entries and the dedupe table as of
+sequence S, and the journal's records that the store does not have yet, so that a replica made from
+it can feed the pump should it become primary.
+
+    chunk            MessagePack [kind, payload]
+    kind 0 head      [sequence, runs, commit, persisted, evicted_through, sequence before the tail]
+    kind 1 entries   [space, [[key, value, version, deadline], ...]]
+    kind 2 sessions  rows of SessionTable.dump
+    kind 3 records   the tail's records, in order
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from tupelo_grid.core.dedupe import SessionTable
+from tupelo_grid.core.journal import Journal
+from tupelo_grid.core.partition import Partition
+from tupelo_grid.core.records import Entry, Record
+
+CHUNK_BYTES = 256 * 1024
+
+HEAD, ENTRIES, SESSIONS, RECORDS = range(4)
+
+
+class SnapshotError(Exception):
+    """A chunk is missing, out of order or damaged; the snapshot must be sent again."""
+
+
+class Snapshot:
+    """The outgoing side. `sequence` and `epoch` are its end; `chunks()` can be taken bit by bit."""
+
+    def __init__(self, partition: Partition) -> None:
+        journal = partition.journal
+        self.sequence = journal.last
+        self.runs = list(journal.runs)
+        self._commit = partition.commit
+        self._persisted = partition.persisted
+        self._entries = [(space, list(held.items())) for space, held in partition.spaces.items()]
+        self._sessions = partition.sessions.dump()
+        self._evicted_through = partition.sessions.evicted_through
+        self._tail_after = max(journal.base, min(partition.persisted, journal.last))
+        self._tail = journal.read(self._tail_after, journal.last - self._tail_after)
+
+    def chunks(self) -> Iterator[bytes]:
+        encode = msgspec.msgpack.encode
+        head = (
+            self.sequence,
+            self.runs,
+            self._commit,
+            self._persisted,
+            self._evicted_through,
+            self._tail_after,
+        )
+        yield encode((HEAD, head))
+        for space, rows in self._entries:
+            for part in _by_bytes(rows, lambda row: len(row[0]) + len(row[1][0])):
+                yield encode((ENTRIES, (space, [(key, *entry) for key, entry in part])))
+        for part in _by_bytes(self._sessions, lambda row: 40 * (1 + len(row[4]))):
+            yield encode((SESSIONS, part))
+        for part in _by_bytes(self._tail, _record_size):
+            yield encode((RECORDS, part))
+
+
+def _record_size(record: Record) -> int:
+    return sum(len(key) + len(value or b"") for _, key, value, _ in record[5])
+
+
+def _by_bytes(rows: list[Any], size: Any) -> Iterator[list[Any]]:
+    part: list[Any] = []
+    held = 0
+    for row in rows:
+        part.append(row)
+        held += 64 + size(row)
+        if held >= CHUNK_BYTES:
+            yield part
+            part, held = [], 0
+    if part:
+        yield part
+
+
+class SnapshotBuilder:
+    """The incoming side: takes chunks in order, then makes the partition in one go.
+
+    Until `build`, the replica keeps what it has: it may be the last holder of something.
+    """
+
+    def __init__(self, snapshot_id: int, number: int) -> None:
+        self.snapshot_id = snapshot_id
+        self.next_index = 0
+        self._number = number
+        self._chunks: list[bytes] = []
+
+    def add(self, index: int, body: bytes, crc: int) -> None:
+        """Raises SnapshotError."""
+        if index != self.next_index:
+            raise SnapshotError(f"chunk {index} where {self.next_index} was due")
+        if zlib.crc32(body) != crc:
+            raise SnapshotError(f"chunk {index} is damaged")
+        self._chunks.append(body)
+        self.next_index += 1
+
+    def build(self) -> Partition:
+        """Raises SnapshotError for anything but a whole snapshot."""
+        try:
+            return self._build()
+        except (msgspec.MsgspecError, ValueError, TypeError, IndexError) as error:
+            raise SnapshotError(f"unreadable: {error}") from error
+
+    def _build(self) -> Partition:
+        decode = msgspec.msgpack.decode
+        partition = Partition(self._number)
+        parts = [decode(body) for body in self._chunks]
+        if not parts or parts[0][0] != HEAD:
+            raise SnapshotError("no head")
+        sequence, runs, commit, persisted, evicted, tail_after = parts[0][1]
+        sessions: list[Any] = []
+        tail: list[Record] = []
+        for kind, payload in parts[1:]:
+            if kind == ENTRIES:
+                space, rows = payload
+                held: dict[bytes, Entry] = partition.spaces.setdefault(space, {})
+                held.update((row[0], (row[1], row[2], row[3])) for row in rows)
+            elif kind == SESSIONS:
+                sessions.extend(payload)
+            elif kind == RECORDS:
+                tail.extend(map(_record, payload))
+        if tail_after + len(tail) != sequence:
+            raise SnapshotError("its tail is not whole")
+        partition.journal = Journal.restore(tail_after, tail, [(s, e) for s, e in runs])
+        partition.sessions = SessionTable.load(evicted, map(_session, sessions))
+        partition.commit = commit
+        partition.persisted = min(persisted, sequence)
+        partition.deadlines.rebuild(partition.spaces)
+        return partition
+
+
+def _record(row: list[Any]) -> Record:
+    kind, session, number, floor, result, mutations = row
+    return (
+        kind,
+        session,
+        number,
+        floor,
+        None if result is None else (result[0], result[1], result[2]),
+        tuple((space, key, value, deadline) for space, key, value, deadline in mutations),
+    )
+
+
+def _session(row: list[Any]) -> Any:
+    session, floor, last, ended, results = row
+    restored = [
+        (n, r if isinstance(r, int) else (r[0], (r[1][0], r[1][1], r[1][2]))) for n, r in results
+    ]
+    return session, floor, last, ended, restored
