@@ -6,6 +6,7 @@ Keys of the state store (values are JSON):
     part/<p>                PartitionConfig, p in decimal
     lease/<incarnation>     Lease
     space/<name>            tupelo.schema.SpaceSchema
+    command/<name>          what a processing unit says of its command
     next_incarnation        decimal counter
 
 A partition's configuration changes only by compare-and-swap on its revision. The version of the
@@ -23,6 +24,7 @@ GRID_KEY = "grid"
 PART_PREFIX = "part/"
 LEASE_PREFIX = "lease/"
 SPACE_PREFIX = "space/"
+COMMAND_PREFIX = "command/"
 NEXT_INCARNATION_KEY = "next_incarnation"
 
 FENCED = "fenced"

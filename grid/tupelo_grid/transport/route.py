@@ -1,0 +1,94 @@
+"""The answer of the Route RPC: the partition table and the declared spaces, as columns.
+
+Made from what a TableKeeper knows, by units and routers alike, and kept until that changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from tupelo.schema import encode_schema
+from tupelo.v1.data_pb2 import RouteRequest, RouteResponse, SpaceInfo
+
+from tupelo_grid.coordinator.keeper import GridState
+
+COMMAND_INFO_PREFIX: Final = "command:"
+"""A command is a SpaceInfo of this name + its own; its `schema` is what the unit says of it."""
+
+
+def build_route(state: GridState) -> RouteResponse:
+    """Every incarnation in the table, and every unfenced lease, is a unit of the answer.
+
+    A primary whose lease is gone has the address "", which clients take for no primary.
+    """
+    partitions = state.partitions
+    parts = state.table.parts
+    members = {name for part in parts.values() for name in part.config.in_sync}
+    members.update(part.config.primary for part in parts.values() if part.config.primary)
+    members.update(name for name, lease in state.leases.items() if not lease.fenced)
+    incarnations = sorted(members)
+    places = {name: index + 1 for index, name in enumerate(incarnations)}
+    # One byte a replica on the wire.
+    if len(incarnations) > 255:
+        raise OverflowError(f"{len(incarnations)} units; the table has room for 255")
+    configs = [parts[number].config if number in parts else None for number in range(partitions)]
+    return RouteResponse(
+        grid_id=state.grid_id,
+        table_version=state.table.version,
+        partitions=partitions,
+        incarnations=incarnations,
+        addresses=[
+            state.leases[name].address if name in state.leases else "" for name in incarnations
+        ],
+        primaries=[places.get(config.primary, 0) if config else 0 for config in configs],
+        epochs=[config.epoch if config else 0 for config in configs],
+        in_sync=[
+            bytes(places[name] for name in config.in_sync) if config else b"" for config in configs
+        ],
+        spaces=_infos(state),
+    )
+
+
+def _infos(state: GridState) -> list[SpaceInfo]:
+    spaces = [
+        SpaceInfo(name=name, schema=encode_schema(schema))
+        for name, schema in sorted(state.spaces.items())
+    ]
+    commands = [
+        SpaceInfo(name=COMMAND_INFO_PREFIX + name, schema=info)
+        for name, info in sorted(state.commands.items())
+    ]
+    return spaces + commands
+
+
+class RouteCache:
+    """`build_route` of the newest state, made once a state.
+
+    Args:
+        source: gives the newest state, e.g. `lambda: keeper.state`.
+    """
+
+    def __init__(self, source: Callable[[], GridState]) -> None:
+        self._source = source
+        self._state: GridState | None = None
+        self._response = RouteResponse()
+
+    def response(self) -> RouteResponse:
+        """Not to be changed by the caller."""
+        state = self._source()
+        if state is not self._state:
+            self._response = build_route(state)
+            self._state = state
+        return self._response
+
+    def answer(self, request: RouteRequest) -> RouteResponse:
+        """Without the table, but with the spaces, where the client knows the newest version."""
+        response = self.response()
+        if not request.known_version or request.known_version != response.table_version:
+            return response
+        return RouteResponse(
+            grid_id=response.grid_id,
+            table_version=response.table_version,
+            spaces=response.spaces,
+        )
