@@ -328,6 +328,7 @@ def test_a_primary_in_doubt_about_a_shrink_commits_only_with_the_old_set(cluster
     assert swap.purpose is Purpose.SHRINK
     unit.swapped(SwapResult(swap, SwapOutcome.IN_DOUBT))
     assert not pending.done
+    unit.tick()
     (resolve,) = [swap for swap in unit.take_swaps() if swap.partition == 0]
     assert resolve.purpose is Purpose.RESOLVE
     assert resolve.config == cluster.table[0].config

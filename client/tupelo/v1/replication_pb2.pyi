@@ -43,20 +43,18 @@ class ReplicationFrame(_message.Message):
     def __init__(self, grid_id: _Optional[bytes] = ..., sender: _Optional[str] = ..., receiver: _Optional[str] = ..., stream_id: _Optional[int] = ..., position: _Optional[int] = ..., appends: _Optional[_Union[AppendColumns, _Mapping]] = ..., catch_ups: _Optional[_Iterable[_Union[CatchUp, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[SnapshotChunk, _Mapping]]] = ..., probe_partitions: _Optional[_Iterable[int]] = ..., probe_epochs: _Optional[_Iterable[int]] = ..., confirm_partitions: _Optional[_Iterable[int]] = ..., confirm_epochs: _Optional[_Iterable[int]] = ..., commit_partitions: _Optional[_Iterable[int]] = ..., commit_epochs: _Optional[_Iterable[int]] = ..., commit_sequences: _Optional[_Iterable[int]] = ..., persisted_sequences: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class AppendColumns(_message.Message):
-    __slots__ = ("spaces", "partitions", "epochs", "sequences", "commits", "records")
+    __slots__ = ("spaces", "partitions", "epochs", "sequences", "records")
     SPACES_FIELD_NUMBER: _ClassVar[int]
     PARTITIONS_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
     SEQUENCES_FIELD_NUMBER: _ClassVar[int]
-    COMMITS_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     spaces: _containers.RepeatedScalarFieldContainer[str]
     partitions: _containers.RepeatedScalarFieldContainer[int]
     epochs: _containers.RepeatedScalarFieldContainer[int]
     sequences: _containers.RepeatedScalarFieldContainer[int]
-    commits: _containers.RepeatedScalarFieldContainer[int]
     records: RecordColumns
-    def __init__(self, spaces: _Optional[_Iterable[str]] = ..., partitions: _Optional[_Iterable[int]] = ..., epochs: _Optional[_Iterable[int]] = ..., sequences: _Optional[_Iterable[int]] = ..., commits: _Optional[_Iterable[int]] = ..., records: _Optional[_Union[RecordColumns, _Mapping]] = ...) -> None: ...
+    def __init__(self, spaces: _Optional[_Iterable[str]] = ..., partitions: _Optional[_Iterable[int]] = ..., epochs: _Optional[_Iterable[int]] = ..., sequences: _Optional[_Iterable[int]] = ..., records: _Optional[_Union[RecordColumns, _Mapping]] = ...) -> None: ...
 
 class RecordColumns(_message.Message):
     __slots__ = ("kinds", "sessions", "op_numbers", "floors", "results", "counts", "space_index", "keys", "values", "deleted", "deadlines_ms")
@@ -143,23 +141,19 @@ class ReplicationAck(_message.Message):
     def __init__(self, grid_id: _Optional[bytes] = ..., sender: _Optional[str] = ..., receiver: _Optional[str] = ..., stream_id: _Optional[int] = ..., position: _Optional[int] = ..., reset: bool = ..., positions: _Optional[_Iterable[_Union[PartitionPosition, _Mapping]]] = ...) -> None: ...
 
 class PartitionPosition(_message.Message):
-    __slots__ = ("partition", "epoch", "refused", "last_sequence", "base_sequence", "run_starts", "run_epochs", "snapshot_id", "snapshot_next")
+    __slots__ = ("partition", "epoch", "refused", "last_sequence", "cut_base", "run_starts", "run_epochs")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
-    BASE_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    CUT_BASE_FIELD_NUMBER: _ClassVar[int]
     RUN_STARTS_FIELD_NUMBER: _ClassVar[int]
     RUN_EPOCHS_FIELD_NUMBER: _ClassVar[int]
-    SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
-    SNAPSHOT_NEXT_FIELD_NUMBER: _ClassVar[int]
     partition: int
     epoch: int
     refused: bool
     last_sequence: int
-    base_sequence: int
+    cut_base: int
     run_starts: _containers.RepeatedScalarFieldContainer[int]
     run_epochs: _containers.RepeatedScalarFieldContainer[int]
-    snapshot_id: int
-    snapshot_next: int
-    def __init__(self, partition: _Optional[int] = ..., epoch: _Optional[int] = ..., refused: bool = ..., last_sequence: _Optional[int] = ..., base_sequence: _Optional[int] = ..., run_starts: _Optional[_Iterable[int]] = ..., run_epochs: _Optional[_Iterable[int]] = ..., snapshot_id: _Optional[int] = ..., snapshot_next: _Optional[int] = ...) -> None: ...
+    def __init__(self, partition: _Optional[int] = ..., epoch: _Optional[int] = ..., refused: bool = ..., last_sequence: _Optional[int] = ..., cut_base: _Optional[int] = ..., run_starts: _Optional[_Iterable[int]] = ..., run_epochs: _Optional[_Iterable[int]] = ...) -> None: ...

@@ -47,7 +47,11 @@ class Bulk:
 
 @dataclass(slots=True)
 class Batch:
-    """Operation i is element i of every column; the columns that may be None were not sent."""
+    """Operation i is element i of every column; the columns that may be None were not sent.
+
+    `faults`: operations (then bulk groups, from the number of operations on) that were found wrong
+    before they came here, with code and message; they are answered so and not carried out.
+    """
 
     session: int
     acked_below: int
@@ -63,6 +67,7 @@ class Batch:
     strict: bool = False
     deadline: float = 0.0
     bulk: Bulk | None = None
+    faults: dict[int, tuple[int, str]] | None = None
 
 
 @dataclass(slots=True)
