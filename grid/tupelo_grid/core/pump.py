@@ -1,0 +1,390 @@
+"""What a unit sends to the data writer, and what it makes of the answers. Pure.
+
+Per partition the store keeps a fence row (epoch, cursor). A primary first claims the partition for
+its epoch and is told the cursor; it then sends what was committed after it, in batches that each
+take the cursor from one sequence to the next. PROTOCOL section 9 says why that is safe:
+
+- Only committed records are sent, and these never change. So a batch (from, to] has one content.
+- A batch takes effect only when the store's cursor is its `from` and the store's epoch is its own,
+  in one transaction with the rows. So nothing is applied twice, skipped, or out of order.
+- Whenever an answer is missing or says RETRY, the partition is claimed again before anything else
+  is sent: only the store knows whether a transaction in doubt took effect.
+
+A partition is in at most one frame in flight, so a frame's answer never meets a later frame's
+assumption. A store whose cursor does not fit the journal (beyond the committed records, or before
+the oldest kept one) is reported in `problems` and claimed again now and then; it is never skipped
+over.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final, Protocol
+
+from tupelo.schema import SpaceSchema
+
+from tupelo_grid.core.pump_frames import Answer, Change, PartitionBatch, PumpAck, PumpFrame
+from tupelo_grid.core.records import LOAD, Record
+
+RECORDS_READ_FACTOR: Final = 4
+"""Journal records looked at for one frame, as a multiple of its changes: coalescing and spaces that
+are not persisted make a frame smaller than what was read for it."""
+
+MARKS_MAX: Final = 64
+"""Points in time remembered per partition for the age of its backlog."""
+
+MARK_S: Final = 0.05
+"""Commits within this time share a mark: the age of the backlog is exact to it."""
+
+
+class PumpSource(Protocol):
+    """The journals of one unit, as the pump reads them."""
+
+    def primaries(self) -> Mapping[int, int]:
+        """Partition -> epoch of the partitions this unit is the ready primary of."""
+        ...
+
+    def committed(self, partition: int) -> int:
+        """Sequence of the newest committed record."""
+        ...
+
+    def read(self, partition: int, after: int, limit: int) -> Sequence[tuple[int, Record]]:
+        """At most `limit` committed records that follow `after`, in order, with their sequences."""
+        ...
+
+    def persisted(self, partition: int, epoch: int, cursor: int) -> None:
+        """The store has everything up to `cursor`."""
+        ...
+
+    def dirty(self) -> set[int]:
+        """Partitions with commits, or newly ready, since the last call; the set is handed over."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PumpLimits:
+    """Changes and bytes of a frame, frames unanswered at a time, seconds that a change may wait."""
+
+    batch_records: int
+    batch_bytes: int
+    batch_s: float
+    frames_in_flight: int = 1
+
+
+class Phase(IntEnum):
+    UNCLAIMED = 0
+    CLAIMED = 1
+    FENCED = 2  # a higher epoch owns the partition; over for this epoch
+
+
+@dataclass(slots=True)
+class _Partition:
+    epoch: int
+    phase: Phase = Phase.UNCLAIMED
+    cursor: int = 0
+    committed: int = 0
+    flight: int = 0  # position of the frame it is in; 0: none
+    marks: deque[tuple[float, int]] = field(default_factory=deque)  # first seen, up to sequence
+
+    @property
+    def lag(self) -> int:
+        return max(0, self.committed - self.cursor) if self.phase is not Phase.FENCED else 0
+
+
+class Pump:
+    """The pump of one unit.
+
+    The shell calls `observe` often and `reconcile` about once a second, sends what `next_frame`
+    returns, and hands back what it hears by `on_ack` and `on_stream_lost`.
+    """
+
+    def __init__(
+        self, source: PumpSource, limits: PumpLimits, schemas: Mapping[str, SpaceSchema]
+    ) -> None:
+        """`schemas` may grow and change; a space without one is persisted and coalesced."""
+        self._source = source
+        self._limits = limits
+        self._schemas = schemas
+        self._parts: dict[int, _Partition] = {}
+        self._queue: dict[int, None] = {}  # claimed, with something to send, in turn
+        self._claims: dict[int, None] = {}  # to be claimed
+        self._flight: dict[int, PumpFrame] = {}
+        self._position = 0
+        self.problems: dict[int, str] = {}
+        self.dead_letters = 0
+        self.persisted_records = 0
+
+    # What the journals have.
+
+    def observe(self, now: float) -> None:
+        """Takes in the partitions with new commits."""
+        dirty = self._source.dirty()
+        if not dirty:
+            return
+        primaries = self._source.primaries()
+        for partition in sorted(dirty):
+            self._look(partition, primaries.get(partition), now)
+
+    def reconcile(self, now: float) -> None:
+        """Compares with all primaries: roles that ended, began, or stand in `problems`."""
+        primaries = self._source.primaries()
+        for partition in [p for p in self._parts if p not in primaries]:
+            self._look(partition, None, now)
+        for partition, epoch in primaries.items():
+            self._look(partition, epoch, now)
+        for partition in list(self.problems):
+            self._unclaim(partition)
+
+    def _look(self, partition: int, epoch: int | None, now: float) -> None:
+        part = self._parts.get(partition)
+        if part is not None and part.epoch != epoch:
+            self._drop(partition)
+            part = None
+        if epoch is None:
+            return
+        if part is None:
+            part = self._parts[partition] = _Partition(epoch)
+            self._claims[partition] = None
+        committed = self._source.committed(partition)
+        if committed > part.committed:
+            part.committed = committed
+            self._mark(part, now)
+            self._enqueue(partition, part)
+
+    def _drop(self, partition: int) -> None:
+        del self._parts[partition]
+        self._queue.pop(partition, None)
+        self._claims.pop(partition, None)
+        self.problems.pop(partition, None)
+
+    def _mark(self, part: _Partition, now: float) -> None:
+        marks = part.marks
+        if marks and (now - marks[-1][0] < MARK_S or len(marks) >= MARKS_MAX):
+            marks[-1] = (marks[-1][0], part.committed)
+        else:
+            marks.append((now, part.committed))
+
+    def _enqueue(self, partition: int, part: _Partition) -> None:
+        """Puts the partition at the end of the turn, when it has something to send and may."""
+        if part.phase is Phase.CLAIMED and not part.flight and part.committed > part.cursor:
+            self._queue.setdefault(partition)
+
+    # What to send.
+
+    def next_frame(self, now: float, flush: bool = False) -> PumpFrame | None:
+        """The next frame, or None while there is nothing to send, or more may still come.
+
+        A frame leaves when it has claims, or `batch_records` are waiting, or one has waited
+        `batch_s`; with `flush` at once. The frame counts as in flight from here on.
+        """
+        if len(self._flight) >= self._limits.frames_in_flight:
+            return None
+        claims = self._take_claims()
+        batches: list[PartitionBatch] = []
+        if claims or flush or self._due(now):
+            batches = self._take_batches()
+        if not claims and not batches:
+            return None
+        self._position += 1
+        frame = PumpFrame(self._position, claims, batches)
+        self._flight[frame.position] = frame
+        for partition, _ in claims:
+            self._parts[partition].flight = frame.position
+        for batch in batches:
+            self._parts[batch.partition].flight = frame.position
+        return frame
+
+    def _take_claims(self) -> list[tuple[int, int]]:
+        claims = []
+        for partition in list(self._claims):
+            part = self._parts[partition]
+            if not part.flight:
+                claims.append((partition, part.epoch))
+                del self._claims[partition]
+        return claims
+
+    def _due(self, now: float) -> bool:
+        waiting = 0
+        for partition in self._queue:
+            part = self._parts[partition]
+            waiting += part.committed - part.cursor
+            if waiting >= self._limits.batch_records:
+                return True
+            if part.marks and now - part.marks[0][0] >= self._limits.batch_s:
+                return True
+        return False
+
+    def _take_batches(self) -> list[PartitionBatch]:
+        changes_left, bytes_left = self._limits.batch_records, self._limits.batch_bytes
+        records_left = changes_left * RECORDS_READ_FACTOR
+        batches: list[PartitionBatch] = []
+        for partition in list(self._queue):
+            if changes_left <= 0 or bytes_left <= 0 or records_left <= 0:
+                break
+            del self._queue[partition]
+            limit = min(self._limits.batch_records, records_left)
+            taken = self._take_partition(partition, limit, changes_left, bytes_left, not batches)
+            if taken is None:
+                continue
+            batch, records, size = taken
+            batches.append(batch)
+            changes_left -= len(batch.changes)
+            bytes_left -= size
+            records_left -= records
+        return batches
+
+    def _take_partition(
+        self, partition: int, limit: int, changes_max: int, bytes_max: int, first: bool
+    ) -> tuple[PartitionBatch, int, int] | None:
+        """The partition's batch, the records it stands for, and its bytes; None when there is none.
+
+        A record is never divided. One that alone exceeds what is left goes with the next frame,
+        unless it would be the first of this one.
+        """
+        part = self._parts[partition]
+        records = self._source.read(partition, part.cursor, limit)
+        if not records or records[0][0] != part.cursor + 1:
+            found = f"{records[0][0]}" if records else "nothing"
+            self.problems[partition] = (
+                f"the store has partition {partition} up to {part.cursor}, but the journal goes on "
+                f"with {found}: was the store replaced by an older copy?"
+            )
+            return None
+        changes: dict[tuple[str, bytes, int], Change] = {}
+        size = 0
+        last = part.cursor
+        for sequence, record in records:
+            mutations = () if record[0] == LOAD else record[5]
+            more = sum(len(m[1]) + len(m[2] or b"") for m in mutations)
+            full = len(changes) + len(mutations) > changes_max or size + more > bytes_max
+            if full and not (first and last == part.cursor):
+                break
+            size += more
+            last = sequence
+            for space, key, value, deadline_ms in mutations:
+                schema = self._schemas.get(space)
+                slot = 0
+                if schema is not None:
+                    if not schema.persist:
+                        continue
+                    slot = 0 if schema.coalesce else sequence
+                changes[space, key, slot] = (space, key, value, sequence, deadline_ms)
+        if last == part.cursor:
+            self._queue.setdefault(partition)
+            return None
+        batch = PartitionBatch(partition, part.epoch, part.cursor, last, list(changes.values()))
+        return batch, last - part.cursor, size
+
+    # What came back.
+
+    def on_ack(self, ack: PumpAck) -> bool:
+        """Takes in an answer; False when a partition has to be sent again after a pause.
+
+        An answer to a frame that is not in flight is ignored.
+        """
+        frame = self._flight.pop(ack.position, None)
+        if frame is None:
+            return True
+        self.dead_letters += ack.dead_letters
+        done = True
+        for partition, epoch, cursor, answer in ack.answers:
+            part = self._parts.get(partition)
+            if part is None or part.epoch != epoch or part.flight != ack.position:
+                continue
+            part.flight = 0
+            if answer is Answer.FENCED:
+                part.phase = Phase.FENCED
+                part.marks.clear()
+                self.problems.pop(partition, None)
+            elif answer is Answer.RETRY:
+                self._unclaim(partition)
+                done = False
+            else:
+                self._advance(partition, part, cursor, answer)
+        self._forget(frame)
+        return done
+
+    def _advance(self, partition: int, part: _Partition, cursor: int, answer: Answer) -> None:
+        if cursor > part.committed:
+            # Another look: the claim may have overtaken what `observe` knows.
+            part.committed = max(part.committed, self._source.committed(partition))
+        if cursor > part.committed:
+            self.problems[partition] = (
+                f"the store has partition {partition} up to {cursor}, but the grid only up to "
+                f"{part.committed}: was committed data lost, or is this the store of another grid?"
+            )
+            return
+        self.problems.pop(partition, None)
+        if answer is Answer.PERSISTED:
+            self.persisted_records += max(0, cursor - part.cursor)
+        part.phase = Phase.CLAIMED
+        part.cursor = cursor
+        marks = part.marks
+        while marks and marks[0][1] <= cursor:
+            marks.popleft()
+        if cursor:
+            self._source.persisted(partition, part.epoch, cursor)
+        self._enqueue(partition, part)
+
+    def on_stream_lost(self) -> None:
+        """Nothing in flight will be answered. Everything is claimed again on the next stream."""
+        for frame in list(self._flight.values()):
+            self._forget(frame)
+        self._flight.clear()
+        for partition in self._parts:
+            self._unclaim(partition)
+
+    def _forget(self, frame: PumpFrame) -> None:
+        """Partitions of the frame that were not answered are claimed again."""
+        partitions = [partition for partition, _ in frame.claims]
+        partitions += [batch.partition for batch in frame.batches]
+        for partition in partitions:
+            part = self._parts.get(partition)
+            if part is not None and part.flight == frame.position:
+                part.flight = 0
+                self._unclaim(partition)
+
+    def _unclaim(self, partition: int) -> None:
+        part = self._parts[partition]
+        if part.phase is not Phase.FENCED and not part.flight:
+            part.phase = Phase.UNCLAIMED
+            self._queue.pop(partition, None)
+            self._claims.setdefault(partition)
+
+    # How it stands.
+
+    @property
+    def in_flight(self) -> int:
+        """Frames that wait for their answer."""
+        return len(self._flight)
+
+    def lag_records(self) -> int:
+        """Committed records that the store is not known to have."""
+        return sum(part.lag for part in self._parts.values())
+
+    def lag_s(self, now: float) -> float:
+        """Age in seconds of the oldest committed record that the store is not known to have."""
+        oldest = [part.marks[0][0] for part in self._parts.values() if part.marks]
+        return max(0.0, now - min(oldest)) if oldest else 0.0
+
+    def fenced(self) -> list[int]:
+        """Partitions that a higher epoch has claimed, and this unit still takes for its own."""
+        return sorted(p for p, part in self._parts.items() if part.phase is Phase.FENCED)
+
+    def cursor(self, partition: int) -> int | None:
+        """Up to where the store has the partition; None before it was claimed."""
+        part = self._parts.get(partition)
+        return part.cursor if part is not None and part.phase is Phase.CLAIMED else None
+
+    def validate(self) -> None:
+        """Asserts what always holds; called by tests after every step."""
+        for partition, part in self._parts.items():
+            assert part.phase is not Phase.CLAIMED or part.cursor <= part.committed
+            assert not part.flight or part.flight in self._flight
+            queued = partition in self._queue
+            assert not queued or (part.phase is Phase.CLAIMED and not part.flight)
+        assert set(self._queue) <= set(self._parts)
+        assert set(self._claims) <= set(self._parts)

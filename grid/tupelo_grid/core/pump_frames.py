@@ -1,0 +1,51 @@
+"""What a unit and the data writer tell each other, as the core and the store see it.
+
+The shell turns these into the protobuf messages of proto/tupelo/v1/pump.proto and back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+Change = tuple[str, bytes, bytes | None, int, int]
+"""(space, key, value or None for a removal, version, deadline_ms or 0)"""
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionBatch:
+    """The changes that take a partition's store from one cursor to the next, in order per key."""
+
+    partition: int
+    epoch: int
+    from_sequence: int
+    to_sequence: int
+    changes: list[Change]
+
+
+@dataclass(frozen=True, slots=True)
+class PumpFrame:
+    """One message to the writer. `claims`: (partition, epoch)."""
+
+    position: int
+    claims: list[tuple[int, int]]
+    batches: list[PartitionBatch]
+
+
+class Answer(IntEnum):
+    """What became of a partition in a frame; the values are the wire's PersistStatus."""
+
+    CLAIMED = 1  # the partition is ours, its cursor is given; a batch sent with it was not applied
+    PERSISTED = 2
+    FENCED = 3
+    RETRY = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PumpAck:
+    """The answer to a frame. `answers`: (partition, epoch, cursor, answer)."""
+
+    position: int
+    answers: list[tuple[int, int, int, Answer]]
+    dead_letters: int = 0
+    error: str = ""
