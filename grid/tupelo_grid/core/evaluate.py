@@ -79,8 +79,11 @@ class Evaluator:
         now_ms = self.clock.wall_ms()
         names, index = batch.targets, batch.target_index
         one_name = names[0] if names and index is None else ""
-        serving, kinds, keys = self.serving, batch.kinds, batch.keys
+        serving, kinds, keys, faults = self.serving, batch.kinds, batch.keys, batch.faults
         for i, number in enumerate(batch.partitions):
+            if faults is not None and i in faults:
+                pending.fail(i, *faults[i])
+                continue
             primary = serving.get(number)
             if primary is None:
                 self._refuse(pending, i, self.refuse(number))
@@ -243,14 +246,12 @@ class Evaluator:
             epochs=[0] * groups,
             copies=bytearray(groups),
         )
-        ops = len(pending.codes)
+        ops, batch = len(pending.codes), pending.batch
         start = 0
         for group, number in enumerate(bulk.partitions):
             end = start + bulk.counts[group]
             primary = self.serving.get(number)
-            refusal = (
-                self.refuse(number) if primary is None else self.admission.unknown(bulk.space, 0)
-            )
+            refusal = self._bulk_refusal(batch, ops + group, bulk.space, primary, number)
             if primary is not None and refusal is None:
                 if primary.partition.deadlines.next_ms <= now_ms:
                     self.expire(primary, now_ms)
@@ -272,6 +273,13 @@ class Evaluator:
                     )
                     pending.errors.append(error)
             start = end
+
+    def _bulk_refusal(
+        self, batch: Batch, index: int, space: str, primary: Primary | None, number: int
+    ) -> Refusal | None:
+        if batch.faults is not None and index in batch.faults:
+            return Refusal(*batch.faults[index])
+        return self.refuse(number) if primary is None else self.admission.unknown(space, 0)
 
     @staticmethod
     def _bulk_get(bulk: Bulk, outcome: BulkOutcome, start: int, end: int, primary: Primary) -> None:

@@ -56,6 +56,7 @@ class Link:
 
     Attributes:
         up: a connection exists and a stream is open on it.
+        blocked: the connection takes no more at the moment; set by the shell.
         heard: when the peer last acknowledged anything, or the link was made.
         waiting_since: when the oldest frame not yet acknowledged was sent; 0.0: none is.
     """
@@ -63,6 +64,7 @@ class Link:
     me: str
     peer: str
     up: bool = False
+    blocked: bool = False
     stream_id: int = 0
     position: int = 0
     acked: int = 0
@@ -111,7 +113,7 @@ class Link:
 
     def flush(self, now: float, heartbeat_s: float) -> Frame | None:
         """The next frame, if there is something to say or it is time for a sign of life."""
-        if not self.up or len(self.in_flight) >= FRAMES_IN_FLIGHT_MAX:
+        if not self.up or self.blocked or len(self.in_flight) >= FRAMES_IN_FLIGHT_MAX:
             return None
         if not self.pending() and now - self.sent_at < heartbeat_s:
             return None

@@ -180,6 +180,9 @@ class Unit:
 
     def _maintain(self, primary: Primary) -> None:
         primary.maintain()
+        self._show(primary)
+
+    def _show(self, primary: Primary) -> None:
         if primary.serving:
             self.serving[primary.number] = primary
         else:
@@ -327,8 +330,9 @@ class Unit:
             self.set_table({number: result.current})
         primary = self.primaries.get(number)
         if primary is not None:
+            # What comes next is left to the tick: a store that is away must not be asked at once.
             primary.swapped(result)
-            self._maintain(primary)
+            self._show(primary)
 
     # -- time
 

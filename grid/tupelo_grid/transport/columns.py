@@ -1,4 +1,4 @@
-"""Batches between the wire and the core: protobuf columns to lists and back, whole columns a call."""
+"""Batches between the wire and the core: protobuf columns to lists and back."""
 
 from __future__ import annotations
 

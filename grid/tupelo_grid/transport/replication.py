@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -34,10 +35,15 @@ RECONNECT_S_MAX: Final = 0.5
 
 
 class FrameProtocol(asyncio.Protocol):
-    """Cuts a byte stream into frames; `frame_bytes_max` bounds what a peer can make us hold."""
+    """Cuts a byte stream into frames.
 
-    def __init__(self, frame_bytes_max: int) -> None:
+    `frame_bytes_max` bounds what a peer can make us hold. `received` is called with each frame's
+    body; it raises BadFrame or DecodeError to have the connection closed.
+    """
+
+    def __init__(self, frame_bytes_max: int, received: Callable[[bytes], None]) -> None:
         self._frame_bytes_max = frame_bytes_max
+        self._received = received
         self._buffer = bytearray()
         self.transport: asyncio.Transport | None = None
 
@@ -58,17 +64,13 @@ class FrameProtocol(asyncio.Protocol):
                 end = start + LENGTH_BYTES + length
                 if end > held:
                     break
-                self.frame_received(bytes(memoryview(buffer)[start + LENGTH_BYTES : end]))
+                self._received(bytes(memoryview(buffer)[start + LENGTH_BYTES : end]))
                 start = end
         except (BadFrame, DecodeError) as error:
             log.warning("a replication connection is closed for a bad frame: %s", error)
             self.close()
             return
         del buffer[:start]
-
-    def frame_received(self, body: bytes) -> None:
-        """Raises BadFrame or DecodeError to have the connection closed."""
-        raise NotImplementedError
 
     def send(self, body: bytes) -> None:
         if self.transport is not None and not self.transport.is_closing():
@@ -89,7 +91,7 @@ class ReceiverProtocol(FrameProtocol):
         frame_bytes_max: int,
         connections: set[ReceiverProtocol],
     ) -> None:
-        super().__init__(frame_bytes_max)
+        super().__init__(frame_bytes_max, self._frame)
         self._grid_id = grid_id
         self._receive = receive
         self._connections = connections
@@ -101,7 +103,7 @@ class ReceiverProtocol(FrameProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._connections.discard(self)
 
-    def frame_received(self, body: bytes) -> None:
+    def _frame(self, body: bytes) -> None:
         message = pb.ReplicationFrame.FromString(body)
         if message.grid_id != self._grid_id:
             raise BadFrame("it belongs to another grid")
@@ -114,10 +116,10 @@ class SenderProtocol(FrameProtocol):
     """The primary's side of one connection."""
 
     def __init__(self, owner: PeerConnection, frame_bytes_max: int) -> None:
-        super().__init__(frame_bytes_max)
+        super().__init__(frame_bytes_max, self._frame)
         self._owner = owner
 
-    def frame_received(self, body: bytes) -> None:
+    def _frame(self, body: bytes) -> None:
         message = pb.ReplicationAck.FromString(body)
         if message.grid_id != self._owner.grid_id:
             raise BadFrame("it belongs to another grid")
@@ -220,9 +222,8 @@ class PeerConnections:
     def want(self, peers: set[str]) -> None:
         """Opens connections to new peers and closes those to others."""
         for peer in sorted(peers - self._open.keys()):
-            self._open[peer] = PeerConnection(
-                peer, lambda peer=peer: self._addresses(peer), self._grid_id, self._events
-            )
+            address = partial(self._addresses, peer)
+            self._open[peer] = PeerConnection(peer, address, self._grid_id, self._events)
         for peer in [peer for peer in self._open if peer not in peers]:
             task = asyncio.create_task(self._open.pop(peer).close())
             self._closing.add(task)
