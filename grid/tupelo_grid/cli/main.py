@@ -1,0 +1,180 @@
+"""`tupelo`: start a grid, look at it, change it, and use it from a shell."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import os
+import sys
+from typing import Any
+
+from tupelo_grid.cli.output import EXIT_CODES, CliError, ExitCode, say_error
+
+EPILOG = f"""examples:
+  tupelo up --units 3 --unit processing-units/airline --detach
+  tupelo status
+  tupelo put carts ann '{{"items": ["tea"]}}'
+  tupelo get carts ann
+  tupelo scale 4
+  tupelo down
+
+Settings come from options, TUPELO_* environment variables (TUPELO_UNITS=4) and a TOML file
+(--config), in this order. Keys and values are JSON; text that is no JSON is taken as a string.
+
+{EXIT_CODES}"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code."""
+    options = parser().parse_args(arguments)
+    # As the processes of the grid set it; read when grpc is imported, which commands do.
+    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        command = importlib.import_module(f"tupelo_grid.cli.{options.module}")
+        return int(getattr(command, options.function)(options))
+    except CliError as error:
+        say_error(error)
+        return int(error.code)
+    except BrokenPipeError:
+        # The reader, such as `head`, has enough. Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.OK)
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="tupelo",
+        description="An in-memory data grid whose processing units are Python.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    version = importlib.metadata.version("tupelo")
+    top.add_argument("--version", action="version", version=f"tupelo {version}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_operations(commands)
+    _add_data(commands)
+    return top
+
+
+def _add(commands: Any, name: str, where: str, text: str, **more: Any) -> argparse.ArgumentParser:
+    """A command carried out by `where`, "module.function" of this package."""
+    module, _, function = where.partition(".")
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=more.get("epilog", EXIT_CODES),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(module=module, function=function)
+    return command
+
+
+def _add_grid_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--port", type=int, metavar="N", help="of the grid (default: 7400)")
+    command.add_argument("--host", help="address of the grid (default: 127.0.0.1)")
+    command.add_argument("--config", metavar="FILE.toml", help="settings file")
+    command.add_argument(
+        "--timeout", type=float, default=10.0, metavar="S", help="seconds (default: 10)"
+    )
+
+
+def _add_operations(commands: Any) -> None:
+    up = _add(commands, "up", "up.up", "start a grid on this machine; Ctrl-C drains and stops it")
+    up.add_argument("--units", type=int, metavar="N", help="processing units (default: 3)")
+    up.add_argument("--port", type=int, metavar="N", help="and N + 1 for control (default: 7400)")
+    up.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
+    up.add_argument("--data-dir", metavar="DIR", help="state, store, logs (default: .tupelo)")
+    up.add_argument(
+        "--unit",
+        action="append",
+        metavar="PATH",
+        dest="unit_paths",
+        help="folder of a processing unit that every unit loads; repeatable",
+    )
+    up.add_argument(
+        "--space",
+        action="append",
+        metavar="NAME",
+        dest="spaces",
+        help="untyped space to create; repeatable",
+    )
+    up.add_argument("--backups", type=int, metavar="N", help="copies beside the primary (1)")
+    up.add_argument("--partitions", type=int, metavar="N", help="of a new grid (default: 256)")
+    up.add_argument("--store-url", metavar="URL", help="SQLAlchemy URL (default: SQLite file)")
+    up.add_argument("--config", metavar="FILE.toml", help="settings file")
+    up.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any other setting, by its name in the settings file; repeatable",
+    )
+    up.add_argument("--detach", action="store_true", help="return when the grid is ready")
+
+    status = _add(commands, "status", "status.status", "how the grid is, unit by unit")
+    _add_grid_options(status)
+    status.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    status.add_argument(
+        "--watch",
+        type=float,
+        nargs="?",
+        const=1.0,
+        metavar="S",
+        help="again every S seconds (default: 1) until Ctrl-C",
+    )
+
+    scale = _add(commands, "scale", "operate.scale", "change the number of processing units")
+    scale.add_argument("units", type=int, metavar="N")
+    _add_grid_options(scale)
+
+    down = _add(commands, "down", "operate.down", "drain to the store and stop everything")
+    _add_grid_options(down)
+    down.add_argument(
+        "--data-dir", metavar="DIR", help="also stops what a killed control process left there"
+    )
+
+    demo = _add(commands, "demo", "demo.demo", "a real day of flights, sold out under load")
+    demo.add_argument("--keep", action="store_true", help="leave the grid running")
+    demo.add_argument("--seconds", type=float, default=10.0, help="of load (default: 10)")
+    demo.add_argument("--users", type=int, default=8, help="of the load (default: 8)")
+
+    space = _add(commands, "space", "operate.create_space", "create a space")
+    space.add_argument("action", choices=["create"])
+    space.add_argument("name", metavar="NAME")
+    space.add_argument("--schema", metavar="FILE.json", help="of typed entries (SpaceSchema)")
+    _add_grid_options(space)
+
+
+def _add_data(commands: Any) -> None:
+    get = _add(commands, "get", "data.get", "print the value of a key as JSON")
+    put = _add(commands, "put", "data.put", "write an entry")
+    delete = _add(commands, "delete", "data.delete", "remove an entry")
+    scan = _add(commands, "scan", "data.scan", "print entries as JSON lines")
+    count = _add(commands, "count", "data.count", "count the entries of a space")
+    for command in (get, put, delete, scan, count):
+        command.add_argument("space", metavar="SPACE")
+    for command in (get, put, delete):
+        command.add_argument("key", metavar="KEY", help="JSON, or text that is none: a string")
+    put.add_argument("value", metavar="VALUE", help="JSON, or text that is none: a string")
+    put.add_argument("--ttl", type=float, default=0.0, metavar="S", help="time to live, seconds")
+    put.add_argument("--if-absent", action="store_true", help="only where there is no entry")
+    put.add_argument("--if-version", type=int, metavar="N", help="only over this version")
+    delete.add_argument("--if-version", type=int, metavar="N", help="only this version")
+    scan.add_argument("--limit", type=int, default=100, metavar="N", help="0: all (default: 100)")
+
+    call = _add(commands, "call", "data.call", "run a command of a processing unit")
+    call.add_argument("command", metavar="COMMAND", help="UNIT.COMMAND, e.g. airline.seat_map")
+    call.add_argument("arguments", nargs="*", metavar="NAME=VALUE", help="values as JSON")
+    spaces = _add(commands, "spaces", "data.spaces", "list the spaces of the grid")
+    for command in (get, put, delete, scan, count, call, spaces):
+        _add_grid_options(command)
+        command.add_argument("--json", action="store_true", help="one JSON object as last line")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

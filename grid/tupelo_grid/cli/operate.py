@@ -1,0 +1,133 @@
+"""`tupelo scale`, `tupelo down`, `tupelo space create`."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import grpc
+from tupelo.v1 import admin_pb2
+
+from tupelo_grid.cli.output import CliError, ExitCode, say, say_warning
+from tupelo_grid.cli.rpc import admin_stub, as_cli_error, call, is_unreachable
+from tupelo_grid.cli.settings import load_config
+from tupelo_grid.config import GridConfig
+from tupelo_grid.deployment.child import stop_processes
+from tupelo_grid.runtime.runfiles import RunFile, is_alive, live_processes
+
+ORDER = ("unit", "messaging", "control")
+POLL_S = 0.02
+
+
+def scale(options: argparse.Namespace) -> int:
+    config = _config(options)
+    timeout_s = max(
+        options.timeout, config.start_timeout_s, config.drain_s + 2 * config.stop_timeout_s
+    )
+    started = time.monotonic()
+    with admin_stub(config.control_address) as stub:
+        request = admin_pb2.ScaleRequest(units=max(0, options.units))
+        answer = call(stub.Scale, request, timeout_s, f"control ({config.control_address})")
+    say(f"{answer.units} units, after {time.monotonic() - started:.1f} s", "green")
+    return ExitCode.OK
+
+
+def create_space(options: argparse.Namespace) -> int:
+    config = _config(options)
+    schema = b""
+    if options.schema:
+        try:
+            schema = Path(options.schema).read_bytes()
+        except OSError as error:
+            raise CliError(
+                ExitCode.USAGE, f"{options.schema} cannot be read: {error.strerror}"
+            ) from error
+    with admin_stub(config.messaging_address) as stub:
+        request = admin_pb2.CreateSpaceRequest(name=options.name, schema=schema)
+        what = f"messaging ({config.messaging_address})"
+        answer = call(stub.CreateSpace, request, options.timeout, what)
+    say(f"space {options.name} {'created' if answer.created else 'exists already'}")
+    return ExitCode.OK
+
+
+def down(options: argparse.Namespace) -> int:
+    """Asks control to drain and stop everything; then stops by their run files what is left.
+
+    With a port and no data directory, only the grid on that port is meant, wherever its data are.
+    """
+    config = _config(options)
+    by_port_only = options.port is not None and options.data_dir is None
+    processes = {} if by_port_only else live_processes(config.data_dir)
+    if processes:
+        # The grid of this directory is meant, whatever port is the default.
+        control_port = next(iter(processes.values())).control_port
+        if options.port is not None and control_port != options.port + 1:
+            raise CliError(
+                ExitCode.USAGE,
+                f"the grid of {config.data_dir} is on port {control_port - 1}, not {options.port}",
+                "leave out --port or --data-dir",
+            )
+    else:
+        control_port = config.control_port
+    unpersisted = shutdown(config.host, control_port, config)
+    if unpersisted is None and not processes:
+        raise CliError(
+            ExitCode.UNREACHABLE,
+            f"no grid runs on port {control_port - 1} or with data directory {config.data_dir}",
+        )
+    if unpersisted is None:
+        say_warning("control does not run: stopping the processes it left")
+    stop_leftovers(list(processes.values()), unpersisted is not None, config)
+    if unpersisted:
+        raise CliError(
+            ExitCode.FAILED,
+            f"stopped, but {unpersisted} changes did not reach the store in {config.drain_s:g} s",
+            "is the store away? `tupelo status` says so before the next `tupelo down`",
+        )
+    say("stopped", "green")
+    return ExitCode.OK
+
+
+def shutdown(host: str, control_port: int, config: GridConfig) -> int | None:
+    """Returns the changes that did not reach the store; None when there is no control process."""
+    with admin_stub(f"{host}:{control_port}") as stub:
+        timeout_s = config.drain_s + 3 * config.stop_timeout_s
+        request = admin_pb2.ShutdownRequest(timeout_ms=round(config.drain_s * 1000))
+        try:
+            left: int = stub.Shutdown(request, timeout=timeout_s).unpersisted_records
+        except grpc.RpcError as error:
+            if is_unreachable(error):
+                return None
+            raise as_cli_error(error, f"control ({host}:{control_port})") from error
+        _until_closed(stub, config.stop_timeout_s)
+        return left
+
+
+def stop_leftovers(processes: list[RunFile], orderly: bool, config: GridConfig) -> None:
+    """Waits for processes that are on their way out, and stops the others, units first."""
+    if orderly:
+        deadline = time.monotonic() + config.stop_timeout_s
+        while any(is_alive(run) for run in processes) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+    for role in ORDER:
+        runs = [run for run in processes if run.role == role and is_alive(run)]
+        for run in stop_processes(runs, config.drain_s + config.stop_timeout_s):
+            say_warning(f"{run.name} (pid {run.pid}) did not stop and was killed")
+
+
+def _until_closed(stub: object, timeout_s: float) -> None:
+    """Control answers Shutdown just before it ends; its port says when it did."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            stub.Status(admin_pb2.StatusRequest(), timeout=0.5)  # type: ignore[attr-defined]
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                return
+        time.sleep(POLL_S)
+
+
+def _config(options: argparse.Namespace) -> GridConfig:
+    given = {"port": options.port, "host": options.host}
+    return load_config(given | {"data_dir": getattr(options, "data_dir", None)}, options.config)

@@ -1,0 +1,133 @@
+"""What the CLI says, and how it ends: colours and tables in a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from typing import Any
+
+
+class ExitCode(IntEnum):
+    """Of every `tupelo` command."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    NOT_FOUND = 4
+
+
+EXIT_CODES = """exit codes:
+  0  done
+  1  the operation failed
+  2  wrong usage or configuration, or the grid cannot start with it
+  3  the grid, or the part of it that is needed, cannot be reached
+  4  no such entry, or the condition of the write did not hold"""
+
+
+class CliError(Exception):
+    """Ends the command: `message` says what is wrong, `hint` what to do."""
+
+    def __init__(self, code: ExitCode, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+
+
+def is_rich() -> bool:
+    """Whether stdout is a terminal that wants colours (https://no-color.org)."""
+    return (
+        sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    )
+
+
+def say(text: str, style: str = "") -> None:
+    """One line on stdout; `style` is rich's, for terminals only."""
+    if style and is_rich():
+        from rich.console import Console
+
+        Console(highlight=False).print(text, style=style, markup=False, soft_wrap=True)
+    else:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def say_error(error: CliError) -> None:
+    sys.stderr.write(f"tupelo: {error.message}\n")
+    if error.hint:
+        sys.stderr.write(f"  {error.hint}\n")
+    sys.stderr.flush()
+
+
+def say_warning(text: str) -> None:
+    if is_rich():
+        say(f"! {text}", "yellow")
+    else:
+        say(f"warning: {text}")
+
+
+def say_json(value: Any) -> None:
+    """One object on one line, the last one of the command."""
+    say(json.dumps(value, ensure_ascii=False))
+
+
+def show_table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "", right: int = 1
+) -> None:
+    """Columns from the one numbered `right` on hold numbers and are aligned to the right."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    if is_rich():
+        from rich.console import Console
+
+        Console().print(rich_table(columns, cells, title, right))
+        return
+    if title:
+        say(title)
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    for line in [list(columns), *cells]:
+        padded = (
+            cell.rjust(width) if index >= right else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        say("  ".join(padded).rstrip())
+
+
+def rich_table(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], title: str, right: int
+) -> Any:
+    """A rich.table.Table; for a terminal, or as a part of a live display."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index >= right else "left")
+    for row in cells:
+        table.add_row(*row)
+    return table
+
+
+def human_bytes(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def human_fields(fields: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in fields.items())
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return str(value)

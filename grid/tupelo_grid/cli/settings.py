@@ -1,0 +1,158 @@
+"""A GridConfig from its sources: options over TUPELO_* environment over a TOML file over defaults.
+
+Unknown names and wrong values are errors that say where they stand and what was meant.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tupelo_grid.cli.output import CliError, ExitCode
+from tupelo_grid.config import GridConfig
+
+ENVIRONMENT_PREFIX = "TUPELO_"
+_FIELDS = {field.name: field for field in msgspec.structs.fields(GridConfig)}
+_PATHS = ("data_dir", "unit_paths")
+
+
+def load_config(
+    options: Mapping[str, Any],
+    file: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> GridConfig:
+    """Checked, with absolute paths. Those in a file are relative to the file, others to here.
+
+    Args:
+        options: field names to values; None for an option that was not given.
+
+    Raises CliError.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    merged: dict[str, Any] = {}
+    merged |= _absolute(_from_file(file), Path(file).resolve().parent) if file else {}
+    merged |= _absolute(_from_environment(os.environ if environment is None else environment))
+    merged |= _absolute(_checked(given, "option --{}"))
+    config = msgspec.convert(merged, GridConfig)
+    if "data_dir" not in merged:
+        config = msgspec.structs.replace(config, data_dir=str(Path(config.data_dir).resolve()))
+    check_config(config)
+    return config
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """From `--set NAME=VALUE`. Raises CliError."""
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise CliError(ExitCode.USAGE, f"--set {text}: write it as NAME=VALUE")
+    name = name.strip().replace("-", "_")
+    return name, _from_text(name, value, f"--set {name}")
+
+
+def check_config(config: GridConfig) -> None:
+    """Raises CliError for values that make no grid."""
+    for wrong, message in (
+        (not 1 <= config.port <= 65534, "port must be 1 to 65534: the grid uses it and the next"),
+        (not 1 <= config.units_max <= 254, "units_max must be 1 to 254"),
+        (not 1 <= config.units <= config.units_max, f"units must be 1 to {config.units_max}"),
+        (not 1 <= config.partitions <= 4096, "partitions must be 1 to 4096"),
+        (not 0 <= config.backups <= 3, "backups must be 0 to 3"),
+        (
+            not 1 <= config.min_in_sync <= config.backups + 1,
+            f"min_in_sync must be 1 to {config.backups + 1}: that many copies there are",
+        ),
+        (
+            config.silent_backup_s >= config.lease_s,
+            "silent_backup_s must be below lease_s, or a primary is deposed before its backup is",
+        ),
+        (
+            config.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"),
+            "log_level must be DEBUG, INFO, WARNING or ERROR",
+        ),
+    ):
+        if wrong:
+            raise CliError(ExitCode.USAGE, message)
+    for name in _FIELDS:
+        value = getattr(config, name)
+        if isinstance(value, int | float) and value < 0:
+            raise CliError(ExitCode.USAGE, f"{name} must not be negative: {value}")
+    for path in config.unit_paths:
+        if not (Path(path) / "unit.toml").is_file():
+            raise CliError(
+                ExitCode.USAGE,
+                f"{path} is no processing unit: there is no unit.toml in it",
+                "--unit takes the folder of a processing unit, e.g. processing-units/airline",
+            )
+
+
+def _from_file(file: str) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CliError(ExitCode.USAGE, f"{file} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CliError(ExitCode.USAGE, f"{file} is not TOML: {error}") from error
+    return _checked(values, file + ", {}")
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    values = {}
+    for variable, text in environment.items():
+        if variable.startswith(ENVIRONMENT_PREFIX):
+            name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+            values[name] = _from_text(name, text, f"environment variable {variable}")
+    return values
+
+
+def _checked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`values` with each converted to its field's type. `where` has {} for the name."""
+    checked = {}
+    for name, value in values.items():
+        _check_name(name, where.format(name.replace("_", "-") if "--" in where else name))
+        try:
+            checked[name] = msgspec.convert(value, _FIELDS[name].type)
+        except msgspec.ValidationError as error:
+            raise CliError(ExitCode.USAGE, f"{where.format(name)}: {error}") from error
+    return checked
+
+
+def _from_text(name: str, text: str, where: str) -> Any:
+    """Text to the field's type; several values of one field are separated by commas."""
+    _check_name(name, where)
+    kind = _FIELDS[name].type
+    try:
+        if _is_tuple(kind):
+            return tuple(part for part in text.split(",") if part)
+        return msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise CliError(ExitCode.USAGE, f"{where}: {text!r}: {error}") from error
+
+
+def _is_tuple(kind: Any) -> bool:
+    return isinstance(kind, types.GenericAlias) and typing.get_origin(kind) is tuple
+
+
+def _check_name(name: str, where: str) -> None:
+    if name not in _FIELDS:
+        near = difflib.get_close_matches(name, _FIELDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else "the names are those of GridConfig"
+        raise CliError(ExitCode.USAGE, f"{where}: there is no such setting", hint)
+
+
+def _absolute(values: dict[str, Any], base: Path | None = None) -> dict[str, Any]:
+    base = base or Path.cwd()
+    for name in _PATHS:
+        value = values.get(name)
+        if isinstance(value, str):
+            values[name] = os.path.normpath(base / value)
+        elif value is not None:
+            values[name] = tuple(os.path.normpath(base / part) for part in value)
+    return values

@@ -1,0 +1,148 @@
+"""`tupelo status`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import Any
+
+from tupelo.v1 import admin_pb2
+
+from tupelo_grid.cli.output import (
+    CliError,
+    ExitCode,
+    human_bytes,
+    is_rich,
+    say,
+    say_json,
+    say_warning,
+    show_table,
+)
+from tupelo_grid.cli.rpc import status_of
+from tupelo_grid.cli.settings import load_config
+
+UNIT_COLUMNS = (
+    "unit",
+    "address",
+    "state",
+    "primaries",
+    "backups",
+    "entries",
+    "memory",
+    "lag",
+    "journal",
+    "cpu s",
+)
+
+
+def status(options: argparse.Namespace) -> int:
+    config = load_config({"port": options.port, "host": options.host}, options.config)
+    while True:
+        started = time.monotonic()
+        response = status_of(config.host, config.port, options.timeout)
+        if response is None:
+            raise CliError(
+                ExitCode.UNREACHABLE,
+                f"no grid answers on {config.host}:{config.port} (messaging) "
+                f"or {config.port + 1} (control)",
+                "start one with `tupelo up`, or name its port with --port N",
+            )
+        if options.watch is not None and is_rich():
+            sys.stdout.write("\x1b[H\x1b[2J")
+        show(response, options.json)
+        if options.watch is None:
+            return ExitCode.OK
+        time.sleep(max(0.0, options.watch - (time.monotonic() - started)))
+
+
+def show(response: admin_pb2.StatusResponse, as_json: bool) -> None:
+    if as_json:
+        say_json(as_dict(response))
+        return
+    parts = response.partitions
+    show_table(UNIT_COLUMNS, [_unit_row(unit) for unit in response.units], right=3)
+    say(
+        f"partitions  {parts.healthy} of {parts.total} healthy, {parts.under_replicated} "
+        f"under-replicated, {parts.lost} lost, {not_ready(parts)} not ready, {parts.moving} moving",
+        "green" if parts.healthy == parts.total else "yellow",
+    )
+    pump = response.pump
+    say(
+        f"store       {pump.store or 'unknown'}: {pump.lag_records} changes behind "
+        f"({pump.lag_s:.1f} s), {pump.dead_letters} dead letters"
+    )
+    say(
+        f"grid        {response.grid_id}, table {response.table_version}, tupelo {response.version}"
+    )
+    for warning in response.warnings:
+        say_warning(warning)
+
+
+def not_ready(parts: admin_pb2.PartitionSummary) -> int:
+    """Partitions without a primary that answers: starting, or failing over."""
+    return max(0, parts.total - parts.healthy - parts.under_replicated - parts.lost)
+
+
+def as_dict(response: admin_pb2.StatusResponse) -> dict[str, Any]:
+    """What `status --json` prints."""
+    parts, pump = response.partitions, response.pump
+    return {
+        "grid_id": response.grid_id,
+        "version": response.version,
+        "table_version": response.table_version,
+        "control": response.control_address,
+        "units": [_unit_dict(unit) for unit in response.units],
+        "partitions": {
+            "total": parts.total,
+            "healthy": parts.healthy,
+            "under_replicated": parts.under_replicated,
+            "lost": parts.lost,
+            "moving": parts.moving,
+            "not_ready": not_ready(parts),
+        },
+        "pump": {
+            "lag_records": pump.lag_records,
+            "lag_s": round(pump.lag_s, 3),
+            "dead_letters": pump.dead_letters,
+            "persisted_records": pump.persisted_records,
+            "store": pump.store,
+            "error": pump.error,
+        },
+        "warnings": list(response.warnings),
+    }
+
+
+def _unit_dict(unit: admin_pb2.UnitStatus) -> dict[str, Any]:
+    return {
+        "id": unit.id,
+        "incarnation": unit.incarnation,
+        "address": unit.address,
+        "state": unit.state,
+        "pid": unit.pid,
+        "primaries": unit.primaries,
+        "backups": unit.backups,
+        "ready": len(unit.ready_partitions),
+        "entries": unit.entries,
+        "memory_bytes": unit.memory_bytes,
+        "lag_records": unit.lag_records,
+        "lag_s": round(unit.lag_s, 3),
+        "journal_bytes": unit.journal_bytes,
+        "cpu_s": round(unit.cpu_s, 3),
+        "counters": dict(sorted(unit.counters.items())),
+    }
+
+
+def _unit_row(unit: admin_pb2.UnitStatus) -> tuple[object, ...]:
+    return (
+        unit.id,
+        unit.address,
+        unit.state,
+        unit.primaries,
+        unit.backups,
+        unit.entries,
+        human_bytes(unit.memory_bytes),
+        unit.lag_records,
+        human_bytes(unit.journal_bytes),
+        unit.cpu_s,
+    )

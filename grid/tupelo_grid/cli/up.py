@@ -1,0 +1,254 @@
+"""`tupelo up`: starts the control process, which starts the rest, and waits for a serving grid."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import signal
+import subprocess
+import time
+import types
+from pathlib import Path
+from typing import Any
+
+from tupelo_grid.cli.output import CliError, ExitCode, say, say_warning
+from tupelo_grid.cli.settings import load_config, parse_setting
+from tupelo_grid.config import GridConfig, encode_config
+from tupelo_grid.deployment.child import parse_ready_line, process_command, stop_processes
+from tupelo_grid.deployment.local import config_path
+from tupelo_grid.runtime.runfiles import RunFile, live_processes, log_path, run_dir
+
+OPTIONS = (
+    "units",
+    "port",
+    "host",
+    "data_dir",
+    "unit_paths",
+    "spaces",
+    "backups",
+    "partitions",
+    "store_url",
+)
+POLL_S = 0.02
+
+
+def up(options: argparse.Namespace) -> int:
+    given = {name: getattr(options, name) for name in OPTIONS}
+    given |= dict(parse_setting(text) for text in options.set)
+    config = load_config(given, options.config)
+    started = time.monotonic()
+    make_data_dir(config)
+    before = live_processes(config.data_dir)
+    if "control" in before:
+        return _already_up(before["control"], config)
+    process = start_control(config)
+    try:
+        _until_ready(process, config)
+        status = _until_serving(process, config)
+        _create_spaces(config)
+    except BaseException:
+        _give_up(config, before)
+        raise
+    units = len(status.units)
+    say(f"ready in {time.monotonic() - started:.1f} s", "bold green")
+    say(f'  clients    {config.messaging_address}   tupelo.connect("{config.messaging_address}")')
+    say(f"  units      {units}: " + ", ".join(unit.address for unit in status.units))
+    say(f"  control    {config.control_address}")
+    say(f"  data, logs {config.data_dir}")
+    for warning in status.warnings:
+        say_warning(warning)
+    if options.detach:
+        say(f"  stop with  tupelo down --data-dir {_shown(config.data_dir)}")
+        return ExitCode.OK
+    say("  stop with  Ctrl-C")
+    return _stay(process, config)
+
+
+def make_data_dir(config: GridConfig) -> None:
+    """With its folders and the configuration for the processes. Raises CliError."""
+    try:
+        for folder in (run_dir(config.data_dir), log_path(config.data_dir, "x").parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        # An existing directory may still refuse files, such as on a read-only file system.
+        probe = run_dir(config.data_dir) / f".probe.{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise CliError(
+            ExitCode.USAGE,
+            f"the data directory {config.data_dir} cannot be written: {error.strerror}",
+            "choose another with --data-dir DIR, or change its permissions",
+        ) from error
+
+
+def start_control(config: GridConfig) -> subprocess.Popen[bytes]:
+    """In a session of its own: a Ctrl-C in the terminal is for the CLI, which passes it on."""
+    path = config_path(config.data_dir)
+    try:
+        path.write_bytes(encode_config(config))
+        with log_path(config.data_dir, "control").open("ab") as log:
+            return subprocess.Popen(
+                process_command("control", "control", path),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise CliError(ExitCode.USAGE, f"{error.filename or path}: {error.strerror}") from error
+
+
+def _until_ready(process: subprocess.Popen[bytes], config: GridConfig) -> None:
+    """Raises CliError in the control process's own words when it cannot start."""
+    # Imported while control starts, which takes as long.
+    import tupelo_grid.cli.rpc  # noqa: F401
+
+    facts = _read_ready_line(process, time.monotonic() + 2 * config.start_timeout_s)
+    logs = log_path(config.data_dir, "control").parent
+    if facts is None:
+        code = process.poll()
+        what = "did not become ready" if code is None else f"ended with exit code {code}"
+        raise CliError(ExitCode.FAILED, f"the control process {what}", f"see the logs in {logs}")
+    if not facts["ready"]:
+        code = process.wait()
+        raise CliError(
+            ExitCode.USAGE if code == ExitCode.USAGE else ExitCode.FAILED,
+            str(facts.get("error")),
+            f"{facts.get('hint') or ''}\n  logs: {logs}".strip(),
+        )
+
+
+def _read_ready_line(process: subprocess.Popen[bytes], deadline: float) -> dict[str, Any] | None:
+    assert process.stdout is not None
+    descriptor = process.stdout.fileno()
+    pending = b""
+    while (left_s := deadline - time.monotonic()) > 0:
+        if not select.select([descriptor], [], [], left_s)[0]:
+            return None
+        chunk = os.read(descriptor, 65536)
+        if not chunk:
+            return None
+        *lines, pending = (pending + chunk).split(b"\n")
+        for line in lines:
+            facts = parse_ready_line(line)
+            if facts is not None:
+                return facts
+    return None
+
+
+def _until_serving(process: subprocess.Popen[bytes], config: GridConfig) -> Any:
+    """Until every partition has a primary that answers and the copies that the units allow."""
+    from tupelo_grid.cli.rpc import status_of
+
+    deadline = time.monotonic() + config.start_timeout_s
+    status = None
+    while time.monotonic() < deadline and process.poll() is None:
+        status = status_of(config.host, config.port, config.status_timeout_s * 3)
+        if status is not None and is_serving(status, config):
+            return status
+        time.sleep(POLL_S)
+    logs = log_path(config.data_dir, "control").parent
+    if process.poll() is not None:
+        raise CliError(ExitCode.FAILED, "the control process ended", f"see the logs in {logs}")
+    seen = "no answer" if status is None else "; ".join(status.warnings) or _partitions(status)
+    raise CliError(
+        ExitCode.FAILED,
+        f"the grid does not serve after {config.start_timeout_s:g} s: {seen}",
+        f"see the logs in {logs}",
+    )
+
+
+def is_serving(status: Any, config: GridConfig) -> bool:
+    """A single unit cannot have a backup; then ready primaries are all there can be."""
+    parts = status.partitions
+    running = sum(1 for unit in status.units if unit.state == "running")
+    if not parts.total or running < config.units:
+        return False
+    if running > config.backups:
+        return bool(parts.healthy == parts.total)
+    return bool(parts.healthy + parts.under_replicated == parts.total)
+
+
+def _partitions(status: Any) -> str:
+    parts = status.partitions
+    return (
+        f"{len(status.units)} units, {parts.healthy} of {parts.total} partitions healthy, "
+        f"{parts.under_replicated} under-replicated, {parts.lost} lost"
+    )
+
+
+def _create_spaces(config: GridConfig) -> None:
+    if not config.spaces:
+        return
+    from tupelo.v1 import admin_pb2
+
+    from tupelo_grid.cli.rpc import admin_stub, call
+
+    with admin_stub(config.messaging_address) as stub:
+        for name in config.spaces:
+            request = admin_pb2.CreateSpaceRequest(name=name)
+            call(stub.CreateSpace, request, config.rpc_timeout_s, "messaging")
+
+
+def _already_up(control: RunFile, config: GridConfig) -> int:
+    port = control.control_port - 1
+    if port != config.port:
+        raise CliError(
+            ExitCode.USAGE,
+            f"a grid is up on {config.data_dir} already, on port {port} (pid {control.pid})",
+            f"use it with --port {port}, or choose another --data-dir for a second grid",
+        )
+    say(f"already up on {config.host}:{port} (control has pid {control.pid})", "green")
+    say(f"  look at it with  tupelo status --port {port}")
+    say("  change it with   tupelo scale N")
+    say(f"  stop it with     tupelo down --data-dir {_shown(config.data_dir)}")
+    return ExitCode.OK
+
+
+def _give_up(config: GridConfig, before: dict[str, RunFile]) -> None:
+    """Stops what this start has started, but never units that served before it."""
+    live = live_processes(config.data_dir).values()
+    ours = [run for run in live if before.get(run.name) != run]
+    control = [run for run in ours if run.role == "control"]
+    stop_processes(control, config.stop_timeout_s * 2)
+    stop_processes([run for run in ours if run.role != "control"], config.stop_timeout_s)
+
+
+def _stay(process: subprocess.Popen[bytes], config: GridConfig) -> int:
+    """Until the grid is stopped, by a signal here or by `tupelo down` elsewhere."""
+    stops = 0
+
+    def on_signal(number: int, frame: types.FrameType | None) -> None:
+        nonlocal stops
+        stops += 1
+        if stops == 1:
+            process.terminate()
+        elif stops == 2:
+            # Whoever asks twice does not want to wait for the store.
+            for run in live_processes(config.data_dir).values():
+                os.kill(run.pid, signal.SIGKILL)
+
+    signal.signal(signal.SIGINT, on_signal)
+    signal.signal(signal.SIGTERM, on_signal)
+    said = False
+    while process.poll() is None:
+        if stops and not said:
+            said = True
+            say("draining to the store and stopping; once more stops at once and may lose data")
+        time.sleep(0.1)
+    if process.returncode == 0:
+        say("stopped", "green")
+        return ExitCode.OK
+    raise CliError(
+        ExitCode.FAILED,
+        f"the control process ended with exit code {process.returncode}",
+        f"units and messaging go on without it; see {log_path(config.data_dir, 'control')}, then "
+        f"`tupelo up` takes them over or `tupelo down` stops them",
+    )
+
+
+def _shown(path: str) -> str:
+    """Relative where that is shorter."""
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(path) else str(Path(path))
