@@ -34,6 +34,7 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         key_bytes_max, value_bytes_max: per key and value.
         message_bytes_max: of one gRPC message or replication frame.
+        replication_bytes_max: of one replication frame: several batches may share one.
         batch_ops_max: operations in one batch.
         journal_bytes_max: of one unit; above it writes get OVERLOADED.
         pipeline_records_max: unacknowledged records of a partition; above it OVERLOADED.
@@ -50,7 +51,16 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         pump_batch_records: changes sent to the writer in one frame.
         pump_batch_s: the longest a change waits for its frame to fill.
-        store_retry_s_max: pause between attempts while the store is away grows up to this.
+        pump_frames_in_flight: frames of one unit that wait for the writer's answer.
+        pump_retry_s_max: pause of a unit before it sends again what the writer did not take grows
+            up to this; the writer's own pauses are store_retry_s_max.
+        pump_answer_s_max: a frame unanswered for so long, beyond store_retry_s_max, breaks the
+            stream.
+        writer_frames_max: frames of all units that wait in the data writer.
+        writer_batch_records: changes that the data writer joins into one transaction; at least one
+            frame.
+        store_retry_s_min, store_retry_s_max: pause between attempts while the store is away grows
+            from one to the other.
         drain_s: how long a shutdown waits for the store to have everything.
 
         connections_max: open connections to one server.
@@ -96,6 +106,7 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key_bytes_max: int = 64 * 1024
     value_bytes_max: int = 4 * 1024 * 1024
     message_bytes_max: int = 16 * 1024 * 1024
+    replication_bytes_max: int = 64 * 1024 * 1024
     batch_ops_max: int = 8192
     journal_bytes_max: int = 512 * 1024 * 1024
     pipeline_records_max: int = 65_536
@@ -112,6 +123,12 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     pump_batch_records: int = 500
     pump_batch_s: float = 1.0
+    pump_frames_in_flight: int = 1
+    pump_retry_s_max: float = 1.0
+    pump_answer_s_max: float = 30.0
+    writer_frames_max: int = 1024
+    writer_batch_records: int = 4000
+    store_retry_s_min: float = 0.1
     store_retry_s_max: float = 30.0
     drain_s: float = 30.0
 
