@@ -1,0 +1,222 @@
+"""Deposing, promoting, fencing: what a controller does about members that died or returned. Pure.
+
+Every transaction that takes a partition from its primary also writes that primary's lease as
+fenced, even where it is fenced already. So the lease's revision changes with every part taken, and
+a unit that read the table before cannot renew on the revision it read, and will not act on it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from tupelo_grid.core.statestore import TXN_OPERATIONS_MAX, Txn
+from tupelo_grid.core.table import (
+    FENCED,
+    Lease,
+    PartitionConfig,
+    PartitionState,
+    Versioned,
+    encode,
+    lease_key,
+    part_key,
+    unit_of,
+)
+from tupelo_grid.core.view import Members, View, holders
+
+# By incarnation and partition: the last sequence number of its journal.
+JournalLengths = Mapping[str, Mapping[int, int]]
+
+PARTS_PER_TXN = TXN_OPERATIONS_MAX - 1
+
+
+def depose_dead(view: View, members: Members, lengths: JournalLengths) -> list[Txn]:
+    """One transaction for each dead primary; what does not fit follows in the next pass.
+
+    Only one, because each changes the revision of the lease that the next is conditional on.
+    """
+    orphans: dict[str, list[int]] = {}
+    for partition in sorted(view.parts):
+        primary = view.parts[partition].config.primary
+        if primary and primary not in members.live:
+            orphans.setdefault(primary, []).append(partition)
+    promoted: Counter[str] = Counter(v.config.primary for v in view.parts.values())
+    txns = []
+    for dead, partitions in orphans.items():
+        chosen = partitions[:PARTS_PER_TXN]
+        puts = {lease_key(dead): _fenced_lease(view, dead)}
+        for partition in chosen:
+            config = view.parts[partition].config
+            candidate = _best(partition, config, members, lengths, promoted)
+            promoted[candidate] += 1
+            puts[part_key(partition)] = encode(_promoted(config, candidate, members))
+        conditions = [(lease_key(dead), _lease_revision(view, dead))]
+        conditions += [(part_key(p), view.parts[p].revision) for p in chosen]
+        more = "" if len(chosen) == len(partitions) else f", {len(partitions)} to go"
+        txns.append(Txn(conditions, puts, reason=f"depose {dead}: {_count(chosen)}{more}"))
+    return txns
+
+
+def promote_returned(view: View, members: Members, lengths: JournalLengths) -> list[Txn]:
+    """LOST partitions of which an in-sync member moved its lease after they were declared lost."""
+    txns = []
+    promoted: Counter[str] = Counter()
+    for partition, versioned in sorted(view.parts.items()):
+        config = versioned.config
+        if config.state is not PartitionState.LOST:
+            continue
+        back = [
+            member
+            for member in config.in_sync
+            if member in members.live and members.live[member].revision > versioned.revision
+        ]
+        if not back:
+            continue
+        returned = msgspec.structs.replace(config, in_sync=tuple(back))
+        candidate = _best(partition, returned, members, lengths, promoted)
+        promoted[candidate] += 1
+        put = {part_key(partition): encode(_promoted(config, candidate, members))}
+        reason = f"partition {partition} is no longer lost: {candidate} has returned"
+        txns.append(Txn([(part_key(partition), versioned.revision)], put, reason=reason))
+    return txns
+
+
+def fence_dead(view: View, members: Members) -> list[Txn]:
+    """Dead members that are primary of nothing: fenced, so that nobody takes them for live."""
+    primaries = {versioned.config.primary for versioned in view.parts.values()}
+    return [
+        Txn(
+            [(lease_key(dead), held.revision)],
+            {lease_key(dead): _fenced_lease(view, dead)},
+            reason=f"fence {dead}: dead, primary of nothing",
+        )
+        for dead, held in sorted(view.leases.items())
+        if dead not in members.live and not held.lease.fenced and dead not in primaries
+    ]
+
+
+def forget_fenced(view: View) -> list[Txn]:
+    """Leases of dead incarnations that no partition mentions any more.
+
+    Should one of them live after all, its renewal is refused and it begins anew.
+    """
+    mentioned: set[str] = set()
+    for versioned in view.parts.values():
+        mentioned |= holders(versioned.config)
+    return [
+        Txn([(lease_key(dead), held.revision)], {}, [lease_key(dead)], f"forget {dead}")
+        for dead, held in sorted(view.leases.items())
+        if held.lease.fenced and dead not in mentioned
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class ForcedPromotion:
+    """`may_lose`: for a person, what this may cost."""
+
+    txn: Txn
+    candidate: str
+    may_lose: str
+
+
+def force(
+    view: View,
+    members: Members,
+    partition: int,
+    candidates: Sequence[str],
+    lengths: JournalLengths,
+) -> ForcedPromotion:
+    """Makes a replica outside the surviving in-sync set primary, at an operator's word.
+
+    Takes the live candidate with the longest journal. Raises ValueError where it is not needed
+    (an in-sync member lives) or not possible (no such partition, no live candidate).
+    """
+    versioned = view.parts.get(partition)
+    if versioned is None:
+        raise ValueError(f"there is no partition {partition}")
+    config = versioned.config
+    living = [member for member in config.in_sync if member in members.live]
+    if living:
+        raise ValueError(
+            f"partition {partition} needs no forcing: {', '.join(living)} lives and holds every "
+            f"acknowledged change"
+        )
+    alive = [candidate for candidate in candidates if candidate in members.live]
+    if not alive:
+        raise ValueError(f"none of the candidates for partition {partition} has a live lease")
+    length = {candidate: lengths.get(candidate, {}).get(partition, 0) for candidate in alive}
+    candidate = max(alive, key=lambda name: length[name])
+    forced = PartitionConfig(config.epoch + 1, candidate, (candidate,))
+    conditions = [(part_key(partition), versioned.revision)]
+    puts = {part_key(partition): encode(forced)}
+    if config.primary:
+        conditions.append((lease_key(config.primary), _lease_revision(view, config.primary)))
+        puts[lease_key(config.primary)] = _fenced_lease(view, config.primary)
+    held = f"{length[candidate]} records" if length[candidate] else "nothing that is known of"
+    return ForcedPromotion(
+        Txn(conditions, puts, reason=f"forced: {candidate} is primary of partition {partition}"),
+        candidate,
+        f"partition {partition}: {candidate} has {held}. Every acknowledged change that only "
+        f"{', '.join(config.in_sync)} held is lost, also if one of them returns",
+    )
+
+
+def _best(
+    partition: int,
+    config: PartitionConfig,
+    members: Members,
+    lengths: JournalLengths,
+    promoted: Mapping[str, int],
+) -> str:
+    """The in-sync member to promote; "" when none lives.
+
+    Any of them holds every acknowledged change. The longest journal spares resync, a draining unit
+    would only hand over again, and the rest spreads the load.
+    """
+    living = [member for member in config.in_sync if member in members.live]
+    return min(
+        living,
+        key=lambda member: (
+            -lengths.get(member, {}).get(partition, -1),
+            members.draining(member),
+            promoted.get(member, 0),
+            config.in_sync.index(member),
+        ),
+        default="",
+    )
+
+
+def _promoted(config: PartitionConfig, candidate: str, members: Members) -> PartitionConfig:
+    """The in-sync set stays as it is: to shrink it is the new primary's business.
+
+    If the candidate is dead too, a paused old primary in the set is the last copy.
+    """
+    return msgspec.structs.replace(
+        config,
+        epoch=config.epoch + 1,
+        primary=candidate,
+        learner=config.learner if candidate and config.learner in members.live else "",
+        next_primary="",
+        leaving="",
+        state=PartitionState.OK if candidate else PartitionState.LOST,
+    )
+
+
+def _fenced_lease(view: View, incarnation: str) -> bytes:
+    held = view.leases.get(incarnation)
+    lease = held.lease if held else Lease(unit_of(incarnation), "", "", FENCED)
+    return encode(msgspec.structs.replace(lease, nonce=FENCED))
+
+
+def _lease_revision(view: View, incarnation: str) -> int:
+    held = view.leases.get(incarnation)
+    return held.revision if held else 0
+
+
+def _count(partitions: Sequence[int]) -> str:
+    return f"{len(partitions)} partition{'s' if len(partitions) != 1 else ''}"
+
+
