@@ -4,7 +4,7 @@
     +-- ApplicationError            raised by a command: code, message, fields
     +-- OutcomeUnknown              the deadline passed; the operation may or may not take effect
     +-- RequestError                the request is wrong; repeating it cannot help
-    |   +-- InvalidArgument         wrong type, malformed key, unequal columns, partition out of range
+    |   +-- InvalidArgument         wrong type, malformed key, partition out of range
     |   +-- TooLarge                a key or value above its limit
     |   +-- UnknownSpace
     |   +-- UnknownCommand
@@ -12,6 +12,7 @@
     |   +-- StaleToken              a retry from outside the session's window; never run again
     |   +-- SessionExpired
     +-- Unavailable                 certainly not carried out; a retry may succeed
+        +-- DeadlineExceeded        the time of the call ran out: a read, or a write never sent
         +-- WrongOwner              (stale_route) the partition has moved
         +-- NotReady                the primary is recovering or handing over
         +-- Overloaded
@@ -28,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final, Self
 
 
 class ResultCode(IntEnum):
@@ -83,16 +84,39 @@ class ApplicationError(TupeloError):
     """An error that a command raised on purpose; nothing of the command was written.
 
     Subclass it in a processing unit. `error_code` (default: the class name) names the error on the
-    wire; keyword arguments become `fields` and come back to the caller with it.
+    wire; keyword arguments become `fields` (MessagePack values) and come back to the caller with
+    it, where they can also be read as attributes:
+
+        class SeatTaken(ApplicationError):
+            def __init__(self, event: str, number: int) -> None:
+                super().__init__(f"seat {number} is taken", event=event, number=number)
     """
 
     code = ResultCode.APPLICATION_ERROR
     error_code: str = "ApplicationError"
 
+    def __init__(self, message: str = "", /, **fields: Any) -> None:
+        super().__init__(message, fields)
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "error_code" not in cls.__dict__:
             cls.error_code = cls.__name__
+
+    def __getattr__(self, name: str) -> Any:
+        fields = self.__dict__.get("fields", {})
+        if name in fields:
+            return fields[name]
+        raise AttributeError(f"{type(self).__name__} has no attribute or field {name!r}")
+
+    @classmethod
+    def from_wire(cls, error_code: str, message: str, fields: Mapping[str, Any]) -> Self:
+        """The error as it left the command. A subclass's own constructor is not run again."""
+        error = cls.__new__(cls)
+        ApplicationError.__init__(error, message)
+        error.fields = dict(fields)
+        error.error_code = error_code
+        return error
 
 
 class RequestError(TupeloError):
@@ -136,6 +160,12 @@ class Unavailable(TupeloError):
     retryable = True
 
 
+class DeadlineExceeded(Unavailable):
+    """The time of the call ran out, and nothing of it was carried out: a read, or never sent."""
+
+    code = ResultCode.NOT_READY
+
+
 class WrongOwner(Unavailable):
     code = ResultCode.WRONG_OWNER
     stale_route = True
@@ -163,3 +193,34 @@ class ConnectionLost(Unavailable):
 
 class ShuttingDown(Unavailable):
     code = ResultCode.SHUTTING_DOWN
+
+
+_CLASSES: Final[dict[int, type[TupeloError]]] = {
+    ResultCode.WRONG_OWNER: WrongOwner,
+    ResultCode.NOT_READY: NotReady,
+    ResultCode.OVERLOADED: Overloaded,
+    ResultCode.STALE_TOKEN: StaleToken,
+    ResultCode.SESSION_EXPIRED: SessionExpired,
+    ResultCode.PARTITION_LOST: PartitionLost,
+    ResultCode.NOT_ENOUGH_REPLICAS: NotEnoughReplicas,
+    ResultCode.UNKNOWN_SPACE: UnknownSpace,
+    ResultCode.UNKNOWN_COMMAND: UnknownCommand,
+    ResultCode.INVALID_ARGUMENT: InvalidArgument,
+    ResultCode.KEY_TOO_LARGE: TooLarge,
+    ResultCode.VALUE_TOO_LARGE: TooLarge,
+    ResultCode.PARTITION_OUT_OF_RANGE: InvalidArgument,
+    ResultCode.COMMAND_FAILED: CommandFailed,
+    ResultCode.SHUTTING_DOWN: ShuttingDown,
+    ResultCode.OUTCOME_UNKNOWN: OutcomeUnknown,
+}
+
+
+def error_of(code: int, message: str = "", fields: Mapping[str, Any] | None = None) -> TupeloError:
+    """The exception of a wire code from 16 on. A code this version does not know: OutcomeUnknown
+    from 64, RequestError below (the operation was certainly not carried out).
+    """
+    known = _CLASSES.get(code)
+    if known is None:
+        known = OutcomeUnknown if code >= ResultCode.OUTCOME_UNKNOWN else RequestError
+        message = message or f"result code {code}, which this version of the SDK does not know"
+    return known(message or ResultCode(code).name, fields)

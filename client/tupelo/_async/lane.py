@@ -1,0 +1,237 @@
+"""A client's own calls to one unit: coalesced into columns, one future a call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from tupelo._async.connection import Frame, Part, UnitConnection
+from tupelo._async.routes import RouteKeeper
+from tupelo._async.runtime import Guard
+from tupelo.batch import (
+    Outcome,
+    Packed,
+    Row,
+    Token,
+    late,
+    outcomes,
+    pack_again,
+    pack_new,
+    rows_bytes,
+    unsent,
+)
+from tupelo.config import ClientConfig
+from tupelo.errors import Overloaded, ResultCode, TooLarge
+from tupelo.retry import CLOSED, DEADLINE, NOT_SENT, Failure, RetryBudget
+from tupelo.session import Sessions
+from tupelo.v1.data_pb2 import BatchResult, OpBatch
+
+Waiter = asyncio.Future[Outcome | Failure]
+
+
+class RowsPart:
+    """The calls of one frame that travel under one session."""
+
+    __slots__ = ("_packed", "deadline")
+
+    def __init__(self, packed: Packed) -> None:
+        self._packed = packed
+        self.deadline = packed.deadline
+
+    @property
+    def batches(self) -> Sequence[OpBatch]:
+        return (self._packed.batch,)
+
+    @property
+    def partitions(self) -> list[int]:
+        return [row[2] for row in self._packed.rows if not row[0].done()]
+
+    def settle(self, results: Sequence[BatchResult]) -> None:
+        for waiter, outcome in outcomes(self._packed, results[0]):
+            if not waiter.done():
+                waiter.set_result(outcome)
+            elif outcome.__class__ is Failure:
+                _abandon(outcome)
+
+    def fail(self, error: Exception, *, sent: bool) -> None:
+        code: int = ResultCode.OUTCOME_UNKNOWN if sent else NOT_SENT
+        if isinstance(error, TooLarge):
+            code, sent = ResultCode.VALUE_TOO_LARGE, False
+        self._end(range(len(self._packed.rows)), code, str(error), maybe=sent)
+
+    def expire(self, now: float) -> None:
+        late = [index for index, row in enumerate(self._packed.rows) if row[8] <= now]
+        if late:
+            self._end(late, DEADLINE, "no answer came in time", maybe=True)
+
+    def _end(self, indexes: Sequence[int], code: int, message: str, *, maybe: bool) -> None:
+        for index in indexes:
+            waiter = self._packed.waiters[index]
+            failure = self._packed.failure(index, code, message, maybe=maybe)
+            if not waiter.done():
+                waiter.set_result(failure)
+            elif code != DEADLINE:
+                _abandon(failure)
+
+
+def _abandon(failure: Failure) -> None:
+    """Nobody waits for the operation any more, so its number does not hold up the others."""
+    if failure.session is not None and failure.number:
+        failure.session.answered(failure.number, failure.number + 1)
+
+
+class UnitLane(UnitConnection):
+    """A connection whose frames take up rows beside parcels.
+
+    Args:
+        sessions: of the client, shared by its lanes.
+        budget: is credited with every operation sent for the first time.
+
+    `belongs(partition)` is set by its owner: whether operations of the partition go here.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        config: ClientConfig,
+        routes: RouteKeeper,
+        sessions: Sessions,
+        budget: RetryBudget,
+        guard: Guard,
+    ) -> None:
+        self._rows: list[Row] = []
+        self._again: list[Row] = []
+        self._cancelled = False
+        self._sessions = sessions
+        self._budget = budget
+        self._guard = guard
+        self.belongs: Callable[[int], bool] = lambda partition: True
+        super().__init__(address, config, routes)
+
+    def submit(
+        self,
+        kind: int,
+        partition: int,
+        target: str,
+        key: bytes,
+        value: bytes,
+        ttl_ms: int,
+        expected: int,
+        deadline: float,
+        strict: bool = False,
+        token: Token | None = None,
+    ) -> Waiter:
+        """Queues one operation. The future's result is an Outcome, or a Failure; it never raises.
+
+        Raises Overloaded when queue_ops_max operations wait already.
+        """
+        waiter: Waiter = self._loop.create_future()
+        if self.closed:
+            waiter.set_result(Failure(CLOSED, f"the connection to {self.address} is closed"))
+            return waiter
+        rows = self._rows if token is None and not strict else self._again
+        if len(rows) >= self.config.queue_ops_max:
+            raise Overloaded(
+                f"{len(rows)} calls wait for {self.address}; "
+                "make fewer at a time, or raise queue_ops_max"
+            )
+        rows.append(
+            (waiter, kind, partition, target, key, value, ttl_ms, expected, deadline, strict, token)
+        )
+        if self._idle or self._sweeper is None:
+            self.wake()
+        return waiter
+
+    def cancelled(self) -> None:
+        """A caller has gone away: what has not been sent of it need not be."""
+        self._cancelled = True
+
+    def take_back(self) -> list[Row]:
+        """Removes and returns the waiting rows whose partition does not belong here any more."""
+        moved: list[Row] = []
+        for name in ("_rows", "_again"):
+            rows: list[Row] = getattr(self, name)
+            if rows:
+                setattr(self, name, [row for row in rows if self.belongs(row[2])])
+                moved += [row for row in rows if not self.belongs(row[2])]
+        return moved
+
+    def push(self, rows: Sequence[Row]) -> None:
+        """Takes over rows that waited for another unit."""
+        for row in rows:
+            (self._rows if row[10] is None and not row[9] else self._again).append(row)
+        if rows:
+            self.wake()
+
+    def bounce(self, row: Row, message: str) -> None:
+        """Hands a row that was not sent back to its caller, who may try again."""
+        self._finish(row, unsent(row, NOT_SENT, message))
+
+    # Of UnitConnection.
+
+    def _stalled(self, frame: Frame) -> None:
+        """What has moved meanwhile is better asked where it is now."""
+        super()._stalled(frame)
+        rows = [part for part in frame.parts if isinstance(part, RowsPart)]
+        if any(not self.belongs(partition) for part in rows for partition in part.partitions):
+            self._give_up(frame)
+
+    def _waiting(self) -> bool:
+        return bool(self._rows or self._parcels or self._again)
+
+    def _take(self, now: float, size_bytes: int = 0) -> list[Part]:
+        parts: list[Part] = []
+        if self._cancelled:
+            self._rows = [row for row in self._rows if not row[0].done()]
+            self._again = [row for row in self._again if not row[0].done()]
+            self._cancelled = False
+        table = self.routes.table
+        if self._again:
+            again, self._again, size_bytes = self._limited(self._again, size_bytes)
+            with self._guard:
+                packed = pack_again(again, self._sessions, table, now)
+            parts += [RowsPart(one) for one in packed]
+        if self._rows:
+            rows, self._rows, size_bytes = self._limited(self._rows, size_bytes)
+            if rows:
+                self._budget.deposit(len(rows))
+                with self._guard:
+                    parts.append(RowsPart(pack_new(rows, self._sessions, table, now)))
+        if self._parcels:
+            parts += super()._take(now, size_bytes)
+        return parts
+
+    def _limited(self, rows: list[Row], size_bytes: int) -> tuple[list[Row], list[Row], int]:
+        """The rows of the next frame, those left for the one after, and the frame's bytes."""
+        config = self.config
+        total = size_bytes + rows_bytes(rows)
+        if len(rows) <= config.frame_ops_max and total <= config.frame_bytes_max:
+            return rows, [], total
+        for place, row in enumerate(rows):
+            row_bytes = len(row[4]) + len(row[5])
+            over = size_bytes + row_bytes > config.frame_bytes_max
+            if place == config.frame_ops_max or (size_bytes and over):
+                return rows[:place], rows[place:], size_bytes
+            size_bytes += row_bytes
+        return rows, [], size_bytes
+
+    def _drop_waiting(self, error: Exception) -> None:
+        super()._drop_waiting(error)
+        dropped, self._rows, self._again = self._rows + self._again, [], []
+        for row in dropped:
+            self._finish(row, unsent(row, CLOSED, str(error)))
+
+    def _expire_waiting(self, now: float) -> None:
+        super()._expire_waiting(now)
+        for name in ("_rows", "_again"):
+            rows: list[Row] = getattr(self, name)
+            if rows and min([row[8] for row in rows]) <= now:
+                setattr(self, name, [row for row in rows if row[8] > now])
+                for row in rows:
+                    if row[8] <= now:
+                        self._finish(row, late(row))
+
+    def _finish(self, row: Row, failure: Failure) -> None:
+        waiter: Waiter = row[0]
+        if not waiter.done():
+            waiter.set_result(failure)

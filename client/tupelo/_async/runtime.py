@@ -1,0 +1,65 @@
+"""The few things of the event loop that the shared source of both clients uses.
+
+`tupelo._sync.runtime` has the same names with threads behind them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import grpc.aio
+
+from tupelo.config import ClientConfig
+from tupelo.session import SESSION_RANDOM_BITS, session_id
+from tupelo.transport import channel_options
+from tupelo.v1.data_pb2 import BatchResult
+
+Lock = asyncio.Lock
+Cancelled = asyncio.CancelledError
+Channel = grpc.aio.Channel
+Pending = asyncio.Future[list[BatchResult]]
+Guard = AbstractContextManager[object]
+
+# Guards the numbering of operations; one event loop needs no lock.
+guard: Callable[[], Guard] = nullcontext
+
+sleep = asyncio.sleep
+monotonic = time.monotonic
+chance = random.random
+
+
+def open_channel(address: str, config: ClientConfig) -> Channel:
+    return grpc.aio.insecure_channel(address, options=channel_options(config))
+
+
+async def close_channel(channel: Channel) -> None:
+    await channel.close(None)
+
+
+def new_session_id() -> int:
+    return session_id(time.time_ns() // 1_000_000, random.getrandbits(SESSION_RANDOM_BITS))
+
+
+async def wait(pending: Pending) -> list[BatchResult]:
+    return await pending
+
+
+class Background:
+    """Runs one coroutine function at a time beside its owner; a start while it runs is ignored."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[Any] | None = None
+
+    def start(self, run: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(run())
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)

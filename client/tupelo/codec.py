@@ -1,0 +1,285 @@
+"""Keys, routes and values as bytes.
+
+Everything is MessagePack. Keys are canonical, so that equal keys are equal bytes in every language:
+a scalar (None, bool, int, float, str, bytes) or a flat array of them, integers and lengths in their
+shortest form, floats always as float64, no NaN, -0.0 as 0.0. So `1`, `"1"`, `b"1"` and `1.0` are
+four different keys; a tuple and a list of the same parts are one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from operator import attrgetter, itemgetter
+from typing import Any, Final
+
+import msgspec
+from xxhash import xxh3_64_intdigest
+
+from tupelo.errors import InvalidArgument
+from tupelo.schema import SpaceSchema
+
+Scalar = None | bool | int | float | str | bytes
+Key = Scalar | Sequence[Scalar]
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder().decode
+_PLAIN: Final = frozenset({type(None), bool, int, str, bytes})
+_ENCODE_ERRORS: Final = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
+_KEY_HELP: Final = (
+    "a key is None, a bool, int, float, str or bytes, or a flat tuple or list of these"
+)
+
+
+def encode_key(key: Any) -> bytes:
+    """A key, or a routing value, as canonical MessagePack. Raises InvalidArgument."""
+    try:
+        if key.__class__ in _PLAIN:
+            return _encode(key)
+        return _encode(_canonical(key))
+    except _ENCODE_ERRORS as error:
+        raise InvalidArgument(f"{key!r} cannot be a key ({error}); {_KEY_HELP}") from None
+
+
+def _canonical(key: Any) -> Any:
+    if key.__class__ is tuple or isinstance(key, list | tuple):
+        return [part if part.__class__ in _PLAIN else _scalar(part) for part in key]
+    return _scalar(key)
+
+
+def _scalar(part: Any) -> Scalar:
+    """Subclasses of scalars as the scalar they are, members of an Enum as their value."""
+    if isinstance(part, Enum):
+        part = part.value
+    if isinstance(part, float):
+        if part != part:  # only NaN differs from itself
+            raise ValueError("NaN equals nothing, not even itself")
+        return float(part) + 0.0  # -0.0 + 0.0 is 0.0
+    if isinstance(part, str):
+        return str(part)
+    if isinstance(part, bytes):
+        return bytes(part)
+    if part is None or isinstance(part, bool):
+        return part
+    if isinstance(part, int):
+        return int(part)
+    raise TypeError(f"{type(part).__name__} is not a scalar")
+
+
+def decode_key(data: bytes) -> Any:
+    """The key of canonical bytes; an array comes back as a tuple."""
+    key = _decode(data)
+    return tuple(key) if key.__class__ is list else key
+
+
+def encode_value(value: Any) -> bytes:
+    """Any value that MessagePack can carry. Raises InvalidArgument."""
+    try:
+        return _encode(value)
+    except _ENCODE_ERRORS as error:
+        raise InvalidArgument(f"the value cannot be stored: {error}") from None
+
+
+def decode_value(data: bytes) -> Any:
+    try:
+        return _decode(data)
+    except msgspec.MsgspecError as error:
+        raise InvalidArgument(f"the stored value is not MessagePack: {error}") from None
+
+
+def partition_of(route: bytes, partitions: int) -> int:
+    """The partition of route bytes: xxh3_64(route) % partitions."""
+    return xxh3_64_intdigest(route) % partitions
+
+
+_FIELD_TYPES: Final[dict[str, Any]] = {
+    "int": int,
+    "float": float,
+    "str": str,
+    "bytes": bytes,
+    "bool": bool,
+    "json": Any,
+}
+
+
+def _field_type(name: str) -> Any:
+    import datetime
+    import decimal
+    import uuid
+
+    others = {
+        "datetime": datetime.datetime,
+        "date": datetime.date,
+        "decimal": decimal.Decimal,
+        "uuid": uuid.UUID,
+    }
+    return _FIELD_TYPES.get(name) or others[name]
+
+
+class SpaceCodec:
+    """How the keys and values of one space become bytes, and back.
+
+    Three kinds of space: untyped (any key, any value); typed with the entry's class (values are its
+    instances); typed without it, by the grid's schema only (values are dicts of all fields).
+
+    Attributes:
+        encode_key(key) -> bytes; decode_key(bytes) -> key.
+        key_of(entry) -> key: of a typed entry; None for an untyped space.
+        route_of_key(key) -> bytes: route bytes; None where they are the key's own bytes.
+        encode_value(value) -> bytes; decode_value(bytes) -> value.
+    """
+
+    __slots__ = (
+        "decode_key",
+        "decode_value",
+        "encode_key",
+        "encode_value",
+        "key_of",
+        "name",
+        "route_of_key",
+        "schema",
+    )
+
+    def __init__(self, schema: SpaceSchema, entry_type: type[Any] | None = None) -> None:
+        self.name = schema.name
+        self.schema = schema
+        self.encode_key: Callable[[Any], bytes] = encode_key
+        self.decode_key: Callable[[bytes], Any] = decode_key
+        self.encode_value: Callable[[Any], bytes] = encode_value
+        self.decode_value: Callable[[bytes], Any] = decode_value
+        self.key_of: Callable[[Any], Any] | None = None
+        self.route_of_key = _route_of_key(schema)
+        if entry_type is not None:
+            self.key_of = _guarded(attrgetter(*schema.key), schema)
+            self.encode_value, self.decode_value = _typed_values(entry_type)
+        elif schema.typed:
+            self.key_of = _guarded(itemgetter(*schema.key), schema)
+            self.encode_value, self.decode_value = _dict_values(schema)
+        if len(schema.key) > 1:
+            self.encode_key = _key_of_parts(schema)
+
+    @property
+    def typed(self) -> bool:
+        return self.key_of is not None
+
+    def locate(self, key: Any, partitions: int) -> tuple[bytes, int]:
+        """Key bytes and partition of a key."""
+        key_bytes = self.encode_key(key)
+        route_of_key = self.route_of_key
+        route = key_bytes if route_of_key is None else route_of_key(key)
+        return key_bytes, xxh3_64_intdigest(route) % partitions
+
+
+def _route_of_key(schema: SpaceSchema) -> Callable[[Any], bytes] | None:
+    """None where the route is the whole key, so that its bytes are hashed as they are."""
+    positions = schema.route
+    if not positions or positions == tuple(range(len(schema.key))):
+        return None
+    if len(positions) == 1:
+        position = positions[0]
+        return lambda key: encode_key(key[position])
+    parts = itemgetter(*positions)
+    return lambda key: encode_key(parts(key))
+
+
+def _key_of_parts(schema: SpaceSchema) -> Callable[[Any], bytes]:
+    expected = len(schema.key)
+
+    def encode(key: Any) -> bytes:
+        if not isinstance(key, tuple | list) or len(key) != expected:
+            names = ", ".join(schema.key)
+            raise InvalidArgument(
+                f"a key of space {schema.name!r} is a tuple of {expected} parts ({names}), "
+                f"not {key!r}"
+            )
+        return encode_key(key)
+
+    return encode
+
+
+def _guarded(getter: Callable[[Any], Any], schema: SpaceSchema) -> Callable[[Any], Any]:
+    def key_of(entry: Any) -> Any:
+        try:
+            return getter(entry)
+        except (AttributeError, KeyError, TypeError):
+            names = ", ".join(schema.key)
+            raise InvalidArgument(
+                f"an entry of space {schema.name!r} has the key fields {names}, "
+                f"and {type(entry).__name__} {entry!r:.100} does not"
+            ) from None
+
+    return key_of
+
+
+_Codec = tuple[Callable[[Any], bytes], Callable[[bytes], Any]]
+
+
+def _typed_values(entry_type: type[Any]) -> _Codec:
+    """Entries of one msgspec.Struct class as a MessagePack map of all fields."""
+    decoder = msgspec.msgpack.Decoder(entry_type).decode
+
+    def encode(value: Any) -> bytes:
+        if value.__class__ is not entry_type:
+            raise InvalidArgument(
+                f"an entry of this space is a {entry_type.__name__}, not {value!r:.100}"
+            )
+        try:
+            return _encode(value)
+        except _ENCODE_ERRORS as error:
+            raise InvalidArgument(f"the entry cannot be stored: {error}") from None
+
+    def decode(data: bytes) -> Any:
+        try:
+            return decoder(data)
+        except msgspec.MsgspecError as error:
+            raise InvalidArgument(
+                f"a stored entry does not fit {entry_type.__name__}: {error}"
+            ) from None
+
+    return encode, decode
+
+
+def _dict_values(schema: SpaceSchema) -> _Codec:
+    """Dicts checked against the schema, for a typed space whose class the client does not have."""
+    fields: list[tuple[str, Any, Any]] = []
+    for field in schema.fields:
+        declared = _field_type(field.type)
+        if field.optional:
+            fields.append((field.name, declared | None if declared is not Any else Any, None))
+        else:
+            fields.append((field.name, declared, msgspec.NODEFAULT))
+    struct = msgspec.defstruct(_class_name(schema.name), fields, kw_only=True)
+    names = frozenset(field.name for field in schema.fields)
+    decoder = msgspec.msgpack.Decoder(struct).decode
+
+    def encode(value: Any) -> bytes:
+        if not isinstance(value, Mapping):
+            raise InvalidArgument(
+                f"an entry of space {schema.name!r} is a dict of its fields, not {value!r:.100}"
+            )
+        unknown = sorted(map(str, value.keys() - names))
+        if unknown:
+            raise InvalidArgument(
+                f"space {schema.name!r} has no field {', '.join(unknown)}; "
+                f"its fields are {', '.join(sorted(names))}"
+            )
+        try:
+            return _encode(msgspec.convert(dict(value), struct))
+        except _ENCODE_ERRORS as error:
+            raise InvalidArgument(
+                f"the entry does not fit space {schema.name!r}: {error}"
+            ) from None
+
+    def decode(data: bytes) -> Any:
+        try:
+            return msgspec.structs.asdict(decoder(data))
+        except msgspec.MsgspecError as error:
+            raise InvalidArgument(
+                f"a stored entry does not fit space {schema.name!r}: {error}"
+            ) from None
+
+    return encode, decode
+
+
+def _class_name(space: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in f"Entry_{space}")
