@@ -160,8 +160,11 @@ class LocalDeployment:
         self._shut_down = True
         async with self._scaling:
             unpersisted = await self._drain_all(timeout_s) if timeout_s > 0 else 0
+            # A unit drains once more for what came since. Where that has just failed, the store is
+            # away and would be waited for in vain.
             stop_s = self._config.stop_timeout_s
-            await asyncio.gather(*(unit.stop(stop_s) for unit in self._units.values()))
+            unit_stop_s = stop_s if unpersisted or timeout_s <= 0 else stop_s + timeout_s
+            await asyncio.gather(*(unit.stop(unit_stop_s) for unit in self._units.values()))
             if self._messaging is not None:
                 await self._messaging.stop(stop_s)
             return unpersisted
