@@ -48,6 +48,9 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         state_txns_max: state-store transactions that wait for the disk; above it they are refused.
         watch_s_max: a watch is renewed after so long, so that a dead one is noticed.
         command_items_max: entries that one command may write.
+        command_bytes_max: keys and values that one command may write, together; well below
+            message_bytes_max, since they travel as one record.
+        decoded_entries_max: decoded entries of one space that a unit keeps for its commands.
 
         pump_batch_records: changes sent to the writer in one frame.
         pump_batch_s: the longest a change waits for its frame to fill.
@@ -120,6 +123,8 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state_txns_max: int = 4096
     watch_s_max: float = 30.0
     command_items_max: int = 10_000
+    command_bytes_max: int = 8 * 1024 * 1024
+    decoded_entries_max: int = 100_000
 
     pump_batch_records: int = 500
     pump_batch_s: float = 1.0

@@ -105,6 +105,10 @@ def unit_of(incarnation: str) -> str:
     return incarnation.rpartition("#")[0]
 
 
+def command_key(name: str) -> str:
+    return f"{COMMAND_PREFIX}{name}"
+
+
 class Versioned(msgspec.Struct, frozen=True):
     """A partition's configuration with the revision it was read at."""
 

@@ -1,9 +1,9 @@
 """A processing unit without its shell: every decision it takes, none of its I/O.
 
 The shell hands in what happened (batches, frames, acknowledgements, table changes, ends of swaps,
-ticks) and carries out what comes back: answers in `answers.completed`, frames from `flush`, swaps from
-`take_swaps`. Nothing here waits, and time comes from the clock it is given, so that the simulator
-can run many units through millions of steps (after etcd-io/raft's RawNode).
+ticks) and carries out what comes back: answers in `answers.completed`, frames from `flush`, swaps
+from `take_swaps`. Nothing here waits, and time comes from the clock it is given, so that the
+simulator can run many units through millions of steps (after etcd-io/raft's RawNode).
 """
 
 from __future__ import annotations

@@ -1,0 +1,48 @@
+"""The journals of a unit as the data pump reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tupelo_grid.core.records import Record
+from tupelo_grid.core.unit import Unit
+
+
+class UnitPumpSource:
+    """`tupelo_grid.core.pump.PumpSource` over a `Unit`."""
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+
+    def primaries(self) -> Mapping[int, int]:
+        """Partition -> epoch of the partitions this unit is the ready primary of."""
+        return {
+            number: primary.epoch
+            for number, primary in self._unit.primaries.items()
+            if primary.ready
+        }
+
+    def committed(self, partition: int) -> int:
+        return self._unit.replicas[partition].commit
+
+    def read(self, partition: int, after: int, limit: int) -> list[tuple[int, Record]]:
+        """Committed records only: what follows may yet be cut off."""
+        held = self._unit.replicas[partition]
+        records = held.journal.read(after, min(limit, max(0, held.commit - after)))
+        return list(enumerate(records, start=after + 1))
+
+    def base(self, partition: int) -> int:
+        """Records up to it are no longer held."""
+        return self._unit.replicas[partition].journal.base
+
+    def persisted(self, partition: int, epoch: int, cursor: int) -> None:
+        """The store has everything up to `cursor`: the journal may forget it."""
+        primary = self._unit.primaries.get(partition)
+        if primary is not None and primary.epoch == epoch:
+            held = primary.partition
+            held.persisted = max(held.persisted, min(cursor, held.commit))
+
+    def dirty(self) -> set[int]:
+        """Partitions with something new since the last call."""
+        dirty, self._unit.dirty = self._unit.dirty, set()
+        return dirty

@@ -1,0 +1,235 @@
+"""The I/O around a unit core: batches in and answers out, frames, swaps and ticks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from tupelo.v1.data_pb2 import BatchResult, OpBatch, SessionRequest, SessionResponse
+
+from tupelo_grid.config import GridConfig
+from tupelo_grid.coordinator.port import StateStore, StoreAway, StoreInDoubt
+from tupelo_grid.core.batch import Pending
+from tupelo_grid.core.clock import Clock
+from tupelo_grid.core.frames import Ack, Frame
+from tupelo_grid.core.swaps import Swap, SwapOutcome, SwapResult
+from tupelo_grid.core.table import (
+    Versioned,
+    decode_config,
+    decode_lease,
+    encode,
+    lease_key,
+    part_key,
+)
+from tupelo_grid.core.unit import Unit
+from tupelo_grid.transport.columns import to_batch, to_result
+from tupelo_grid.transport.replication import PeerConnections, PeerEvents
+from tupelo_grid.transport.route import RouteCache
+from tupelo_grid.transport.validate import malformed, oversized, validate_batch
+
+log = logging.getLogger(__name__)
+
+# Swaps of different partitions under way at once.
+SWAPS_MAX = 16
+
+
+class Call:
+    """A session frame under way. A batch is either answered already or still pending."""
+
+    __slots__ = ("answers", "future", "request", "waits")
+
+    def __init__(self, request: SessionRequest) -> None:
+        self.request = request
+        self.answers: list[BatchResult | Pending] = []
+        self.waits = 0
+        self.future: asyncio.Future[SessionResponse] | None = None
+
+
+class UnitShell:
+    """Runs one unit core.
+
+    Args:
+        grid_id: 16 bytes; a batch that names another grid is refused.
+        routes: the answer for clients whose table is old.
+    """
+
+    def __init__(
+        self,
+        unit: Unit,
+        config: GridConfig,
+        clock: Clock,
+        store: StateStore,
+        routes: RouteCache,
+        grid_id: bytes,
+        partitions: int,
+    ) -> None:
+        self.unit = unit
+        self._config = config
+        self._clock = clock
+        self._store = store
+        self._routes = routes
+        self._grid_id = grid_id
+        self._partitions = partitions
+        self._flush_due = False
+        self._swapping: dict[int, asyncio.Task[None]] = {}
+        self._swap_slots = asyncio.Semaphore(SWAPS_MAX)
+        self._loop = asyncio.get_running_loop()
+        self.connections = PeerConnections(
+            grid_id,
+            self._replication_address,
+            PeerEvents(
+                up=self._link_up,
+                down=self._link_down,
+                blocked=self._link_blocked,
+                acknowledged=self._acknowledged,
+                frame_bytes_max=config.replication_bytes_max,
+            ),
+        )
+
+    # -- clients
+
+    def execute(self, request: SessionRequest) -> SessionResponse | asyncio.Future[SessionResponse]:
+        """One session frame; the answer, or a future of it where it has to wait."""
+        call = Call(request)
+        for message in request.batches:
+            answer = self._submit(message)
+            call.answers.append(answer)
+            if isinstance(answer, Pending) and not answer.done:
+                answer.token = call
+                call.waits += 1
+        self.after()
+        if not call.waits:
+            return self._respond(call)
+        call.future = self._loop.create_future()
+        return call.future
+
+    def _submit(self, message: OpBatch) -> BatchResult | Pending:
+        refused = validate_batch(message, self._config, self._partitions)
+        if refused is not None:
+            return BatchResult(refused=refused)
+        faults = oversized(message, self._config) or malformed(message)
+        timeout_s = message.timeout_ms / 1000 or self._config.request_timeout_s
+        return self.unit.submit(to_batch(message, faults, self._clock.now() + timeout_s))
+
+    def _respond(self, call: Call) -> SessionResponse:
+        results, stale = [], False
+        known = self._routes.response().table_version
+        for message, answer in zip(call.request.batches, call.answers, strict=True):
+            stale = stale or message.table_version < known
+            results.append(answer if isinstance(answer, BatchResult) else to_result(answer))
+        return SessionResponse(
+            request_id=call.request.request_id,
+            results=results,
+            route=self._routes.response() if stale else None,
+        )
+
+    # -- after every event
+
+    def after(self) -> None:
+        """Sends what the last event brought about."""
+        completed = self.unit.answers.completed
+        if completed:
+            self.unit.answers.completed = []
+            for pending in completed:
+                self._complete(pending)
+        if not self._flush_due:
+            self._flush_due = True
+            # Once for all that happens in this turn of the loop: fewer, fuller frames.
+            self._loop.call_soon(self._flush)
+        for swap in self.unit.take_swaps():
+            if swap.partition not in self._swapping:
+                task = self._loop.create_task(self._swap(swap))
+                self._swapping[swap.partition] = task
+
+    def _complete(self, pending: Pending) -> None:
+        call = pending.token
+        assert isinstance(call, Call)
+        call.waits -= 1
+        if not call.waits and call.future is not None and not call.future.done():
+            call.future.set_result(self._respond(call))
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        for frame in self.unit.flush():
+            self.connections.send(frame)
+
+    # -- replication
+
+    def _replication_address(self, peer: str) -> str:
+        lease = self.unit.leases.get(peer)
+        return lease.replication_address if lease is not None else ""
+
+    def receive(self, frame: Frame) -> Ack | None:
+        ack = self.unit.receive(frame)
+        self.after()
+        return ack
+
+    def _acknowledged(self, ack: Ack) -> None:
+        self.unit.acknowledged(ack)
+        self.after()
+
+    def _link_up(self, peer: str) -> None:
+        self.unit.link_up(peer)
+        self.after()
+
+    def _link_down(self, peer: str) -> None:
+        self.unit.link_down(peer)
+        self.after()
+
+    def _link_blocked(self, peer: str, blocked: bool) -> None:
+        link = self.unit.links.get(peer)
+        if link is not None:
+            link.blocked = blocked
+            self.after()
+
+    # -- swaps
+
+    async def _swap(self, swap: Swap) -> None:
+        try:
+            async with self._swap_slots:
+                result = await self._carry_out(swap)
+        finally:
+            del self._swapping[swap.partition]
+        if result.outcome is not SwapOutcome.WON:
+            log.info("swap %s of partition %d: %s", swap.purpose.name, swap.partition, result)
+        self.unit.swapped(result)
+        self.after()
+
+    async def _carry_out(self, swap: Swap) -> SwapResult:
+        key = part_key(swap.partition)
+        conditions = [(key, swap.revision)]
+        try:
+            if swap.lease_guard:
+                guard = lease_key(swap.lease_guard)
+                entry = (await self._store.read(guard)).entries.get(guard)
+                if entry is None or decode_lease(entry.value).fenced:
+                    return SwapResult(swap, SwapOutcome.LOST)
+                conditions.append((guard, entry.revision))
+            result = await self._store.txn(conditions, {key: encode(swap.config)})
+        except StoreAway:
+            return SwapResult(swap, SwapOutcome.LOST)
+        except StoreInDoubt:
+            return SwapResult(swap, SwapOutcome.IN_DOUBT)
+        if result.succeeded:
+            won = Versioned(swap.config, result.revision)
+            return SwapResult(swap, SwapOutcome.WON, won)
+        current = result.current.get(key)
+        if current is None:
+            return SwapResult(swap, SwapOutcome.LOST)
+        known = Versioned(decode_config(current.value), current.revision)
+        return SwapResult(swap, SwapOutcome.LOST, known)
+
+    # -- time
+
+    async def run_ticks(self) -> None:
+        """Until cancelled."""
+        while True:
+            self.unit.tick()
+            self.connections.want(self.unit.peers_wanted)
+            self.after()
+            await asyncio.sleep(self._config.heartbeat_s)
+
+    async def close(self) -> None:
+        for task in list(self._swapping.values()):
+            task.cancel()
+        await self.connections.close()

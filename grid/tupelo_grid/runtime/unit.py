@@ -1,0 +1,260 @@
+"""The processing-unit process: partitions, application code, and a gRPC front to both.
+
+Everything that holds a promise is in `tupelo_grid.core`; this puts it together: the lease from the
+loop that serves, the table by the state store, peers by TCP, clients by gRPC, the pump to the
+writer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+
+from tupelo.schema import SpaceSchema, encode_schema
+from tupelo.v1 import admin_pb2_grpc, data_pb2_grpc
+
+from tupelo_grid.config import GridConfig
+from tupelo_grid.coordinator.client import RemoteStateStore
+from tupelo_grid.coordinator.keeper import GridState, TableKeeper
+from tupelo_grid.coordinator.port import StateStore, StoreError, next_incarnation
+from tupelo_grid.core.limits import Limits
+from tupelo_grid.core.membership import LeaseKeeper
+from tupelo_grid.core.pump_source import UnitPumpSource
+from tupelo_grid.core.table import Lease, command_key, space_key
+from tupelo_grid.core.unit import Unit
+from tupelo_grid.messaging.pump import DataPump
+from tupelo_grid.runtime.clock import MachineClock
+from tupelo_grid.runtime.errors import FatalStartError
+from tupelo_grid.runtime.leasing import LeaseLoop
+from tupelo_grid.runtime.process import Announce
+from tupelo_grid.runtime.servers import make_server, start_server
+from tupelo_grid.runtime.shell import UnitShell
+from tupelo_grid.telemetry.process import LoopLag
+from tupelo_grid.transport.replication import ReceiverProtocol, serve_replication
+from tupelo_grid.transport.route import RouteCache
+from tupelo_grid.transport.space import UnitSpaceServicer
+from tupelo_grid.transport.unit_admin import UnitServicer
+from tupelo_grid.units.loader import LoadedUnits, load_units
+
+log = logging.getLogger(__name__)
+
+# What is under way when the server stops gets so long to end.
+STOP_GRACE_S = 0.5
+SERVICES = ("tupelo.v1.Space", "tupelo.v1.Unit")
+
+
+async def run_unit(config: GridConfig, name: str, stop: asyncio.Event, announce: Announce) -> None:
+    """Serves until `stop`, then hands its partitions over, drains to the store and returns."""
+    units = load_units(config.unit_paths)
+    # What is loaded now lives as long as the process: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(RemoteStateStore(config.control_address, config))
+        keeper = await stack.enter_async_context(TableKeeper(store, config))
+        await _find_grid(keeper, config)
+        await publish(store, units)
+        incarnation = await _incarnation(store, name)
+        process = UnitProcess(config, name, incarnation, store, keeper, units)
+        await process.serve(stack, stop, announce)
+
+
+async def _find_grid(keeper: TableKeeper, config: GridConfig) -> None:
+    try:
+        async with asyncio.timeout(config.start_timeout_s):
+            await keeper.wait_for(lambda state: state.grid is not None)
+    except TimeoutError as error:
+        raise FatalStartError(
+            f"the control process at {config.control_address} did not answer in "
+            f"{config.start_timeout_s:g} s",
+            "start the grid with `tupelo up`, or check the address and the control log",
+        ) from error
+
+
+async def _incarnation(store: StateStore, name: str) -> str:
+    try:
+        return await next_incarnation(store, name)
+    except StoreError as error:
+        raise FatalStartError(
+            f"no incarnation number for {name}: {error}", "check the control process's log"
+        ) from error
+
+
+async def publish(store: StateStore, units: LoadedUnits) -> None:
+    """Declares the loaded spaces and commands at the state store, for routers, SDKs and the writer.
+
+    Raises FatalStartError when a space is declared otherwise already.
+    """
+    wanted = {space_key(name): encode_schema(one) for name, one in units.schemas.items()}
+    wanted |= {command_key(name): info for name, info in units.command_infos.items()}
+    for key, value in wanted.items():
+        try:
+            result = await store.txn([(key, 0)], {key: value})
+            known = result.current.get(key)
+        except StoreError as error:
+            raise FatalStartError(
+                f"{key} cannot be declared: {error}", "check the control process's log"
+            ) from error
+        if result.succeeded or known is None or known.value == value:
+            continue
+        if key.startswith("space/"):
+            raise FatalStartError(
+                f"{key} is declared otherwise in this grid: {known.value.decode()}",
+                "give the changed space a new name; spaces are not migrated in place",
+            )
+        await store.txn([(key, known.revision)], {key: value})
+
+
+class UnitProcess:
+    """One incarnation at work."""
+
+    def __init__(
+        self,
+        config: GridConfig,
+        name: str,
+        incarnation: str,
+        store: StateStore,
+        keeper: TableKeeper,
+        units: LoadedUnits,
+    ) -> None:
+        grid = keeper.state.grid
+        assert grid is not None
+        self._config = config
+        self._name = name
+        self._store = store
+        self._keeper = keeper
+        self._incarnation = incarnation
+        self._clock = MachineClock()
+        self._space_ttls: dict[str, int] = {}
+        self._schemas: dict[str, SpaceSchema] = {}
+        self._state = "running"
+        self._address = ""
+        self._changed = asyncio.Event()
+        self._follow_spaces(keeper.state.spaces)
+        runner = units.runner(partitions=grid.partitions, config=config)
+        self.unit = Unit(incarnation, self._clock, limits_of(config), runner, self._space_ttls)
+        self._routes = RouteCache(lambda: keeper.state)
+        self.shell = UnitShell(
+            self.unit,
+            config,
+            self._clock,
+            store,
+            self._routes,
+            keeper.state.grid_id,
+            grid.partitions,
+        )
+        self.pump = DataPump(
+            config,
+            UnitPumpSource(self.unit),
+            incarnation,
+            keeper.state.grid_id,
+            self._clock,
+            self._schemas,
+        )
+
+    async def serve(self, stack: AsyncExitStack, stop: asyncio.Event, announce: Announce) -> None:
+        config, shell = self._config, self.shell
+        connections: set[ReceiverProtocol] = set()
+        listener = await serve_replication(
+            config.host,
+            self._keeper.state.grid_id,
+            shell.receive,
+            config.replication_bytes_max,
+            connections,
+        )
+        stack.callback(listener.close)
+        stack.push_async_callback(shell.close)
+        replication_port = listener.sockets[0].getsockname()[1]
+        server = make_server(config)
+        lag = await stack.enter_async_context(LoopLag())
+        space = UnitSpaceServicer(shell, config, self._keeper, self._routes)
+        data_pb2_grpc.add_SpaceServicer_to_server(space, server)  # type: ignore[no-untyped-call]
+        admin = UnitServicer(
+            self.unit,
+            self._name,
+            lambda: self._address,
+            self.pump,
+            lambda: self._state,
+            self.pump.drain,
+            lambda: {"loop_lag_p99_us": lag.p99_us()},
+        )
+        admin_pb2_grpc.add_UnitServicer_to_server(admin, server)  # type: ignore[no-untyped-call]
+        port = await start_server(server, config.host, 0, SERVICES, self._name)
+        self._address = f"{config.host}:{port}"
+        lease = Lease(
+            unit=self._name,
+            address=self._address,
+            replication_address=f"{config.host}:{replication_port}",
+            nonce="",
+        )
+        keeper = LeaseKeeper(self._incarnation, lease, config.lease_s)
+        leasing = LeaseLoop(
+            keeper, self.unit, self._store, self._clock, config.lease_s, shell.after
+        )
+        stack.callback(self._keeper.subscribe(self._on_state))
+        async with asyncio.TaskGroup() as tasks:
+            loops = [
+                tasks.create_task(leasing.run(), name="lease"),
+                tasks.create_task(shell.run_ticks(), name="ticks"),
+            ]
+            async with self.pump:
+                announce({"address": self._address, "incarnation": self._incarnation})
+                await stop.wait()
+                await self._leave(leasing)
+                space.drain()
+                await server.stop(STOP_GRACE_S)
+            for loop in loops:
+                loop.cancel()
+
+    async def _leave(self, leasing: LeaseLoop) -> None:
+        """Has everything moved away, where there is somewhere to move to, and persists the rest."""
+        self._state = "draining"
+        leasing.drain()
+        try:
+            async with asyncio.timeout(self._config.drain_s):
+                await self._moved_away()
+        except TimeoutError:
+            log.warning("%d partitions could not be handed over in time", len(self.unit.primaries))
+        left = await self.pump.drain(self._config.drain_s)
+        if left:
+            log.warning("%d records have not reached the store", left)
+
+    async def _moved_away(self) -> None:
+        """Returns at once when no other unit could take over."""
+        while self.unit.replicas and self._others():
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _others(self) -> bool:
+        return any(
+            name != self._incarnation and not lease.fenced and not lease.draining
+            for name, lease in self._keeper.state.leases.items()
+        )
+
+    def _on_state(self, state: GridState) -> None:
+        self._follow_spaces(state.spaces)
+        self.unit.set_leases(state.leases)
+        self.unit.set_table(state.table.parts)
+        self.shell.after()
+        self._changed.set()
+
+    def _follow_spaces(self, spaces: Mapping[str, SpaceSchema]) -> None:
+        self._schemas.update(spaces)
+        self._space_ttls.update({name: schema.ttl_ms for name, schema in spaces.items()})
+
+
+def limits_of(config: GridConfig) -> Limits:
+    return Limits(
+        min_in_sync=config.min_in_sync,
+        silent_backup_s=config.silent_backup_s,
+        heartbeat_s=config.heartbeat_s,
+        journal_bytes_max=config.journal_bytes_max,
+        pipeline_records_max=config.pipeline_records_max,
+        frames_pending_max=config.frames_pending_max,
+        sessions_max=config.sessions_max,
+        session_window=config.session_window,
+        request_timeout_s=config.request_timeout_s,
+    )

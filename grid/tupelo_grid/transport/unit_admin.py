@@ -1,0 +1,93 @@
+"""The Unit service: how one processing unit is, and how it is drained."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+import grpc.aio
+from tupelo.v1 import admin_pb2 as pb
+from tupelo.v1 import admin_pb2_grpc as pb_grpc
+
+from tupelo_grid.core.unit import Unit
+from tupelo_grid.telemetry.process import cpu_s, memory_bytes
+
+
+class PumpFigures(Protocol):
+    @property
+    def lag_records(self) -> int: ...
+
+    @property
+    def lag_s(self) -> float: ...
+
+
+class UnitServicer(pb_grpc.UnitServicer):
+    """Answers for one unit.
+
+    Args:
+        name: of the unit, without its incarnation's number.
+        address: where its gRPC server listens.
+        state: "running" or "draining".
+        drain: persists what is not in the store yet within that many seconds, and returns the
+            number of records that are left.
+        counters: further figures, by name.
+    """
+
+    def __init__(
+        self,
+        unit: Unit,
+        name: str,
+        address: Callable[[], str],
+        pump: PumpFigures,
+        state: Callable[[], str],
+        drain: Callable[[float], Awaitable[int]],
+        counters: Callable[[], Mapping[str, int]],
+    ) -> None:
+        self._unit = unit
+        self._name = name
+        self._address = address
+        self._pump = pump
+        self._state = state
+        self._drain = drain
+        self._counters = counters
+
+    async def Status(
+        self, request: pb.UnitStatusRequest, context: grpc.aio.ServicerContext
+    ) -> pb.UnitStatus:
+        unit = self._unit
+        primaries = unit.primaries
+        return pb.UnitStatus(
+            id=self._name,
+            incarnation=unit.me,
+            address=self._address(),
+            state=self._state(),
+            primaries=len(primaries),
+            backups=len(unit.replicas) - len(primaries),
+            entries=sum(primary.partition.entries() for primary in primaries.values()),
+            memory_bytes=memory_bytes(),
+            lag_records=self._pump.lag_records,
+            lag_s=self._pump.lag_s,
+            journal_bytes=sum(held.journal.bytes for held in unit.replicas.values()),
+            pid=os.getpid(),
+            ready_partitions=sorted(unit.serving),
+            cpu_s=cpu_s(),
+            counters=self._counters(),
+            digests=self._digests() if request.digests else (),
+        )
+
+    def _digests(self) -> list[pb.PartitionDigest]:
+        return [
+            pb.PartitionDigest(
+                partition=number,
+                sequence=held.journal.last,
+                digest=held.digest(),
+                role="primary" if number in self._unit.primaries else "backup",
+            )
+            for number, held in sorted(self._unit.replicas.items())
+        ]
+
+    async def Drain(
+        self, request: pb.DrainRequest, context: grpc.aio.ServicerContext
+    ) -> pb.DrainResponse:
+        return pb.DrainResponse(unpersisted_records=await self._drain(request.timeout_ms / 1000))
