@@ -108,14 +108,17 @@ def load(demo: Demo, step: Step) -> None:
     log_path = demo.data_dir / "logs" / "locust.log"
     output = demo.data_dir / "locust.json"
     started = time.monotonic()
-    with log_path.open("wb") as log, output.open("wb") as out:
-        with started_process(command, stdout=out, stderr=log) as process:
-            while process.poll() is None:
-                elapsed = time.monotonic() - started
-                if elapsed > demo.seconds + STEP_S_MAX:
-                    raise DemoError(f"the load did not end; see {log_path}")
-                step.advance(elapsed)
-                time.sleep(0.1)
+    with (
+        log_path.open("wb") as log,
+        output.open("wb") as out,
+        started_process(command, stdout=out, stderr=log) as process,
+    ):
+        while process.poll() is None:
+            elapsed = time.monotonic() - started
+            if elapsed > demo.seconds + STEP_S_MAX:
+                raise DemoError(f"the load did not end; see {log_path}")
+            step.advance(elapsed)
+            time.sleep(0.1)
     try:
         demo.load = json.loads(output.read_text())
     except ValueError as error:
@@ -208,7 +211,7 @@ def tail(path: Path) -> str:
 
 def free_port() -> int:
     """The default port when it and the next are free, else any such pair."""
-    for port in (DEFAULT_PORT, *range(17400, 17600, 2)):
+    for port in [DEFAULT_PORT, *range(17400, 17600, 2)]:
         try:
             for number in (port, port + 1):
                 with socket.socket() as probe:

@@ -6,7 +6,7 @@ A terminal gets a live display; a pipe gets one line a step.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -126,7 +126,7 @@ class Show:
         self._console.print(f"the demo failed: {text}", style="bold red", markup=False)
         self._plain(f"logs: {logs}")
 
-    def _table(self, title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    def _table(self, title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
         table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", header_style="bold")
         for index, column in enumerate(columns):
             table.add_column(column, justify="right" if index else "left")
