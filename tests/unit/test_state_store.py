@@ -274,17 +274,51 @@ async def test_a_refused_write_is_certain_and_changes_nothing(tmp_path: Path) ->
         assert (await store.txn([("a", 1)], {"a": b"2"})).revision == 2
 
 
-async def test_after_a_write_in_doubt_nothing_is_answered_from_memory(tmp_path: Path) -> None:
+async def test_after_a_write_in_doubt_the_file_is_read_again_before_any_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.sqlite"
+    async with SqliteStateStore(path, CONFIG) as store:
+        await store.txn([], {"a": b"1"})
+        hints = store.watch("")
+        await anext(hints)
+        write = store._file.write
+
+        def applied_but_broken(*args: object) -> None:
+            write(*args)  # type: ignore[arg-type]
+            store._file._opened().close()
+            raise sqlite3.OperationalError("disk I/O error")
+
+        monkeypatch.setattr(store._file, "write", applied_but_broken)
+        with pytest.raises(StoreInDoubt):
+            await store.txn([], {"a": b"2"})
+        with pytest.raises(StoreAway):
+            await store.read("")
+        monkeypatch.setattr(store._file, "write", write)
+        assert not (await store.txn([("a", 1)], {"a": b"3"})).succeeded  # it was applied
+        assert (await store.read("")).entries["a"].value == b"2"
+        assert (await anext(hints)).reread
+
+
+async def test_while_the_file_cannot_be_read_again_everything_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "state.sqlite"
     async with SqliteStateStore(path, CONFIG) as store:
         await store.txn([], {"a": b"1"})
         store._file._opened().close()
         with pytest.raises(StoreInDoubt):
             await store.txn([], {"a": b"2"})
-        with pytest.raises(StoreAway):
-            await store.read("")
-        with pytest.raises(StoreAway):
-            await store.txn([], {"a": b"3"})
+
+        def unreadable() -> MemoryState:
+            raise sqlite3.OperationalError("unable to open database file")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(store._file, "reopen", unreadable)
+            for _ in range(2):
+                with pytest.raises(StoreAway, match="cannot be read again"):
+                    await store.txn([], {"a": b"3"})
+        assert (await store.txn([("a", 1)], {"a": b"4"})).succeeded
 
 
 async def test_a_commit_that_failed_after_it_was_durable_counts_as_done(tmp_path: Path) -> None:

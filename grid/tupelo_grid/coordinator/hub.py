@@ -68,6 +68,14 @@ class WatchHub:
         for watcher in self._watchers:
             watcher.offer(changes, revision, self._keys_max)
 
+    def reread(self, revision: int) -> None:
+        """Tells every watcher that anything may have changed."""
+        for watcher in self._watchers:
+            watcher.pending.clear()
+            watcher.reread = True
+            watcher.revision = revision
+            watcher.wake.set()
+
     async def watch(self, prefix: str, revision: int) -> AsyncIterator[Hint]:
         """`revision`: of the store now, for the first hint."""
         if len(self._watchers) >= self._watchers_max:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import sqlite3
 import zlib
@@ -22,6 +23,8 @@ from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.hub import WatchHub
 from tupelo_grid.coordinator.port import Hint, StoreAway, StoreError, StoreInDoubt
 from tupelo_grid.core.statestore import KeyValue, MemoryState, Snapshot, TxnResult, check_txn
+
+log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x7475706C  # "tupl"
 FORMAT = 1
@@ -97,6 +100,14 @@ class StateFile:
         """As the file has it."""
         row = self._opened().execute("SELECT revision FROM store").fetchone()
         return int(row[0])
+
+    def reopen(self) -> MemoryState:
+        """After a failure, with the lock still held. Raises StateFileError, sqlite3.Error."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+        self._db = self._connect(self.path)
+        return self._load(self._db)
 
     def close(self) -> None:
         if self._db is not None:
@@ -206,6 +217,12 @@ class _Pending:
         self.answer = answer
 
 
+def _fail(batch: Sequence[_Pending], failure: StoreError) -> None:
+    for pending in batch:
+        if not pending.answer.done():
+            pending.answer.set_exception(type(failure)(str(failure)))
+
+
 class SqliteStateStore:
     """`StateStore` over one SQLite file: an async context manager that may raise StateFileError."""
 
@@ -218,6 +235,7 @@ class SqliteStateStore:
         self._committer: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="state-file")
         self._broken: str | None = "the state store is not open"
+        self._in_doubt = False
 
     async def __aenter__(self) -> SqliteStateStore:
         loop = asyncio.get_running_loop()
@@ -232,6 +250,7 @@ class SqliteStateStore:
     async def __aexit__(self, *_: object) -> None:
         """Finishes what was asked, then closes the file and frees the lock."""
         self._broken = "the state store is closed"
+        self._in_doubt = False
         if self._committer is not None:
             await self._committer
         await asyncio.get_running_loop().run_in_executor(self._thread, self._file.close)
@@ -249,7 +268,7 @@ class SqliteStateStore:
         deletes: Sequence[str] = (),
     ) -> TxnResult:
         check_txn(conditions, puts, deletes)
-        if self._broken is not None:
+        if self._broken is not None and not self._in_doubt:
             raise StoreAway(self._broken)
         if len(self._waiting) >= self._waiting_max:
             raise StoreAway(f"{self._waiting_max} transactions wait for the disk already")
@@ -266,12 +285,17 @@ class SqliteStateStore:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting, []
+                if self._in_doubt:
+                    await self._recover()
                 await self._commit(batch)
         finally:
             self._committer = None
 
     async def _commit(self, batch: list[_Pending]) -> None:
         """One SQLite transaction for all of `batch`; answers each."""
+        if self._in_doubt:
+            _fail(batch, StoreAway(self._broken or ""))
+            return
         staged = self._state.fork()
         results: list[TxnResult] = []
         touched: set[str] = set()
@@ -290,18 +314,31 @@ class SqliteStateStore:
             )
         if isinstance(failure, StoreInDoubt):
             # The file's content is unknown, so memory may lag behind it: nothing may be answered
-            # from memory until the coordinator has started again.
+            # from memory until the file has been read again.
             self._broken = str(failure)
-        if failure is None:
-            self._state = staged
-            self._hub.publish(puts, deletes, after)
+            self._in_doubt = True
+        if failure is not None:
+            _fail(batch, failure)
+            return
+        self._state = staged
+        self._hub.publish(puts, deletes, after)
         for pending, result in zip(batch, results, strict=True):
-            if pending.answer.done():
-                continue  # its caller has gone away
-            if failure is None:
+            if not pending.answer.done():  # else its caller has gone away
                 pending.answer.set_result(result)
-            else:
-                pending.answer.set_exception(type(failure)(str(failure)))
+
+    async def _recover(self) -> None:
+        """Reads the file again after a write in doubt; stays broken where that fails too."""
+        loop = asyncio.get_running_loop()
+        try:
+            self._state = await loop.run_in_executor(self._thread, self._file.reopen)
+        except (StateFileError, sqlite3.Error) as error:
+            self._broken = f"the state file cannot be read again: {error}"
+            log.error("%s", self._broken)
+            return
+        log.warning("the state file was in doubt and has been read again")
+        self._broken = None
+        self._in_doubt = False
+        self._hub.reread(self._state.revision)
 
     def _write(
         self, puts: Mapping[str, KeyValue], deletes: Sequence[str], before: int, after: int

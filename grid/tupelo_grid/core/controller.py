@@ -82,6 +82,15 @@ class Controller:
             view, members, targets, self._settings.moves_per_unit_max, lengths or {}
         )
 
+    def replaces_primary(self, view: View, now: float) -> bool:
+        """Whether `step` would promote one of several: then journal lengths are worth asking."""
+        live = self.members(view, now).live
+        return any(
+            part.config.primary not in live
+            and sum(member in live for member in part.config.in_sync) > 1
+            for part in view.parts.values()
+        )
+
     def members(self, view: View, now: float) -> Members:
         """Takes `view` as an observation; who lives by it."""
         self._observer.observe(view.lease_revisions(), now)

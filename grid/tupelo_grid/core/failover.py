@@ -79,7 +79,7 @@ def promote_returned(view: View, members: Members, lengths: JournalLengths) -> l
         candidate = _best(partition, returned, members, lengths, promoted)
         promoted[candidate] += 1
         put = {part_key(partition): encode(_promoted(config, candidate, members))}
-        reason = f"partition {partition} is no longer lost: {candidate} has returned"
+        reason = f"promote {candidate}, which returned: partition {partition} is no longer lost"
         txns.append(Txn([(part_key(partition), versioned.revision)], put, reason=reason))
     return txns
 

@@ -1,0 +1,148 @@
+"""The controller's loop: reads the state store, decides, sends the transactions, says why.
+
+A controller is not trusted to be alone: every transaction is a compare-and-swap on what it was
+decided from, and one that fails is decided anew from a fresh read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from tupelo_grid.config import GridConfig
+from tupelo_grid.coordinator.port import Hint, StateStore, StoreError
+from tupelo_grid.core.clock import Clock
+from tupelo_grid.core.controller import Controller, ControllerSettings
+from tupelo_grid.core.failover import JournalLengths
+from tupelo_grid.core.statestore import Txn
+from tupelo_grid.core.table import LEASE_PREFIX, PART_PREFIX
+from tupelo_grid.core.view import View, ViewReader
+
+log = logging.getLogger(__name__)
+
+TICKS_PER_LEASE = 8
+# Sent together; the state file writes what waits for it in one go.
+TXNS_AT_ONCE = 64
+
+# Asks the units of a view how long their journals are, within moments.
+AskLengths = Callable[[View], Awaitable[JournalLengths]]
+
+
+class ControllerLoop:
+    """Runs a `Controller` over a state store.
+
+    Args:
+        ask_lengths: asked when a primary has to be replaced and there is a choice; None: the
+            choice is made without.
+    """
+
+    def __init__(
+        self,
+        store: StateStore,
+        config: GridConfig,
+        clock: Clock,
+        ask_lengths: AskLengths | None = None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._controller = Controller(ControllerSettings.of(config))
+        self._reader = ViewReader()
+        self._tick_s = config.lease_s / TICKS_PER_LEASE
+        self._ask_lengths = ask_lengths
+        self._wake = asyncio.Event()
+        self._leases: frozenset[str] = frozenset()
+        self._malformed: tuple[str, ...] = ()
+
+    async def saw_death(self, incarnation: str) -> None:
+        """Its process has ended; it is deposed at once, without waiting for its lease."""
+        log.warning("%s has died", incarnation)
+        self._controller.saw_death(incarnation)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled. What goes wrong in one round is logged, and the next one tries again."""
+        watching = asyncio.create_task(self._watch(), name="controller watch")
+        try:
+            while True:
+                self._wake.clear()
+                if not await self._guarded_round():
+                    await self._wait()
+        finally:
+            watching.cancel()
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(self._tick_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return  # leases are observed at every tick
+
+    async def _guarded_round(self) -> bool:
+        try:
+            return await self.round()
+        except StoreError as error:
+            log.warning("the state store gives no answer: %s", error)
+        except Exception:
+            # Fail-over must outlive a mistake in one decision.
+            log.exception("a round of the controller failed")
+        return False
+
+    async def round(self) -> bool:
+        """One read and what follows from it; whether anything was changed. Raises StoreError."""
+        view = self._reader.read(await self._store.read(""))
+        self._note(view)
+        lengths: JournalLengths | None = None
+        if self._ask_lengths is not None and self._controller.replaces_primary(
+            view, self._clock.now()
+        ):
+            lengths = await self._ask_lengths(view)
+        txns = self._controller.step(view, self._clock.now(), lengths)
+        changed = False
+        for start in range(0, len(txns), TXNS_AT_ONCE):
+            changed |= await self._send(txns[start : start + TXNS_AT_ONCE])
+        return changed
+
+    def _note(self, view: View) -> None:
+        self._leases = frozenset(view.leases)
+        if view.malformed != self._malformed:
+            self._malformed = view.malformed
+            log.error("keys of the state store that make no sense: %s", ", ".join(view.malformed))
+
+    async def _send(self, txns: Sequence[Txn]) -> bool:
+        return any(await asyncio.gather(*(self._send_one(txn) for txn in txns)))
+
+    async def _send_one(self, txn: Txn) -> bool:
+        try:
+            result = await self._store.txn(txn.conditions, txn.puts, txn.deletes)
+        except StoreError as error:
+            log.warning("no answer to: %s (%s)", txn.reason, error)
+            return False
+        if not result.succeeded:
+            log.debug("overtaken: %s", txn.reason)
+            return False
+        level = logging.DEBUG if txn.reason.startswith("partition") else logging.INFO
+        log.log(level, "%s", txn.reason)
+        return True
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                async for hint in self._store.watch(""):
+                    if self._matters(hint):
+                        self._wake.set()
+            except StoreError as error:
+                log.warning("no watch, only ticks, for now: %s", error)
+            except Exception:
+                log.exception("the controller's watch failed")
+            await asyncio.sleep(self._tick_s)
+
+    def _matters(self, hint: Hint) -> bool:
+        """Renewals of known leases need not wake anybody; they are observed at every tick."""
+        if hint.reread or hint.deleted:
+            return True
+        return any(
+            key.startswith(PART_PREFIX)
+            or (key.startswith(LEASE_PREFIX) and key[len(LEASE_PREFIX) :] not in self._leases)
+            for key in hint.entries
+        )

@@ -1,0 +1,124 @@
+"""The control process: state store, controller, deployment manager, Admin."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import grpc.aio
+import msgspec
+from tupelo.v1 import admin_pb2_grpc, coordinator_pb2_grpc
+
+from tupelo_grid.config import GridConfig
+from tupelo_grid.coordinator.controller import ControllerLoop
+from tupelo_grid.coordinator.port import StateStore
+from tupelo_grid.coordinator.service import StateStoreServicer
+from tupelo_grid.coordinator.sqlite import SqliteStateStore, StateFileError
+from tupelo_grid.core.table import GRID_KEY, GridInfo, decode_grid, encode
+from tupelo_grid.deployment.admin import GridAdmin
+from tupelo_grid.deployment.local import LocalDeployment
+from tupelo_grid.runtime.clock import MachineClock
+from tupelo_grid.runtime.errors import FatalStartError
+from tupelo_grid.runtime.process import Announce
+from tupelo_grid.runtime.servers import open_server
+
+log = logging.getLogger(__name__)
+
+SERVICES = ("tupelo.v1.StateStore", "tupelo.v1.Admin")
+STATE_FILE = "state.sqlite"
+
+
+async def run_control(
+    config: GridConfig, name: str, stop: asyncio.Event, announce: Announce
+) -> None:
+    """Starts the grid and serves until `stop`, then drains and stops the other processes.
+
+    Raises FatalStartError when the state file or the port cannot be had, the grid in the data
+    directory is another one, or a process cannot start.
+    """
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(_open_state(config))
+        grid = await ensure_grid(store, config)
+        log.info("grid %s: %d partitions, %d backups", grid.grid_id, grid.partitions, grid.backups)
+        controller = ControllerLoop(store, config, MachineClock())
+        deployment = LocalDeployment(config, controller.saw_death)
+        admin = GridAdmin(config, store, deployment=deployment, on_shutdown=stop.set)
+        stack.push_async_callback(admin.close)
+
+        def register(server: grpc.aio.Server) -> None:
+            servicer = StateStoreServicer(store)
+            coordinator_pb2_grpc.add_StateStoreServicer_to_server(  # type: ignore[no-untyped-call]
+                servicer, server
+            )
+            admin_pb2_grpc.add_AdminServicer_to_server(admin, server)  # type: ignore[no-untyped-call]
+
+        await stack.enter_async_context(
+            open_server(config, config.host, config.control_port, name, SERVICES, register)
+        )
+        await stack.enter_async_context(_running(controller))
+        # Entered last: its processes need all of the above until they have drained and stopped.
+        await stack.enter_async_context(deployment)
+        await deployment.ready()
+        announce({"address": config.control_address})
+        await stop.wait()
+
+
+@asynccontextmanager
+async def _open_state(config: GridConfig) -> AsyncIterator[SqliteStateStore]:
+    store = SqliteStateStore(Path(config.data_dir) / STATE_FILE, config)
+    try:
+        await store.__aenter__()
+    except StateFileError as error:
+        raise FatalStartError(str(error), error.hint) from error
+    try:
+        yield store
+    finally:
+        await store.__aexit__(None, None, None)
+
+
+@asynccontextmanager
+async def _running(controller: ControllerLoop) -> AsyncIterator[None]:
+    task = asyncio.create_task(controller.run(), name="controller")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def ensure_grid(store: StateStore, config: GridConfig) -> GridInfo:
+    """The grid of this state store; made at the first start.
+
+    Copies and min_in_sync follow the configuration; the number of partitions never changes.
+    Raises FatalStartError when the configuration has another number of partitions.
+    """
+    entry = (await store.read(GRID_KEY)).entries.get(GRID_KEY)
+    if entry is None:
+        grid = GridInfo(
+            secrets.token_hex(16), config.partitions, config.backups, config.min_in_sync
+        )
+    else:
+        known = decode_grid(entry.value)
+        if known.partitions != config.partitions:
+            raise FatalStartError(
+                f"the grid in {config.data_dir} has {known.partitions} partitions, not "
+                f"{config.partitions}; that is fixed when a grid is created",
+                f"set partitions to {known.partitions}, or use another data directory",
+            )
+        grid = msgspec.structs.replace(
+            known, backups=config.backups, min_in_sync=config.min_in_sync
+        )
+        if grid == known:
+            return known
+    revision = entry.revision if entry else 0
+    result = await store.txn([(GRID_KEY, revision)], {GRID_KEY: encode(grid)})
+    if not result.succeeded:
+        # Another coordinator was faster; one state file has one, so this is about other adapters.
+        return await ensure_grid(store, config)
+    return grid
