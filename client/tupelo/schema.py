@@ -6,7 +6,8 @@ under `space/<name>`, and read by units, routers, SDKs and the data writer.
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Final, Literal
 
 import msgspec
 
@@ -14,9 +15,19 @@ FieldType = Literal[
     "int", "float", "str", "bytes", "bool", "datetime", "date", "decimal", "uuid", "json"
 ]
 
+SPACE_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+
+# The untyped space that every grid has without a declaration.
+DEFAULT_SPACE: Final = "default"
+
 
 class FieldSchema(msgspec.Struct, frozen=True):
-    """One field of a typed entry. `type` is "json" for anything that has no column type of its own."""
+    """One field of a typed entry.
+
+    Attributes:
+        type: "json" for anything that has no column type of its own.
+        optional: the value may be None.
+    """
 
     name: str
     type: FieldType

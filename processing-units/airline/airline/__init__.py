@@ -1,0 +1,1 @@
+"""The example processing unit: seats on the flights of one busy day."""
