@@ -16,16 +16,17 @@ def scan(
 ) -> list[tuple[bytes, bytes, int]]:
     """Up to `limit` (key, value, version) with keys after `after`, in order of key bytes.
 
-    A page ends early at SCAN_BYTES_MAX; it is empty only when nothing is left. Each page looks at
-    every key once (O(n log limit)): the order is made when it is asked for, not kept on writes.
+    A page ends early with the entry that takes it to SCAN_BYTES_MAX, so one that is short of both
+    limits is the last. Each page looks at every key once (O(n log limit)): the order is made when
+    it is asked for, not kept on writes.
     """
     candidates = (key for key in entries if key > after) if after else iter(entries)
     page: list[tuple[bytes, bytes, int]] = []
     size = 0
     for key in heapq.nsmallest(min(limit, SCAN_LIMIT_MAX), candidates):
         value, version, _ = entries[key]
-        size += len(key) + len(value)
-        if page and size > SCAN_BYTES_MAX:
-            break
         page.append((key, value, version))
+        size += len(key) + len(value)
+        if size >= SCAN_BYTES_MAX:
+            break
     return page

@@ -8,13 +8,39 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+from tupelo.errors import CommandFailed
 from tupelo.schema import encode_schema
 from tupelo.v1.data_pb2 import RouteRequest, RouteResponse, SpaceInfo
 
 from tupelo_grid.coordinator.keeper import GridState
 
 COMMAND_INFO_PREFIX: Final = "command:"
-"""A command is a SpaceInfo of this name + its own; its `schema` is what the unit says of it."""
+"""A command is a SpaceInfo of this name + its own; its `schema` is a CommandInfo as JSON."""
+
+
+class CommandInfo(msgspec.Struct, frozen=True):
+    """What units write at `command/<name>` in the state store, as JSON.
+
+    Attributes:
+        route: names of the arguments whose values decide the partition; one is the routing value
+            itself, several make an array of them.
+        read_only: it writes nothing and takes no token.
+    """
+
+    route: tuple[str, ...]
+    read_only: bool = False
+
+
+def decode_command(name: str, data: bytes) -> CommandInfo:
+    """Raises CommandFailed when a unit of another version wrote something else."""
+    try:
+        return msgspec.json.decode(data, type=CommandInfo)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise CommandFailed(
+            f"what the grid knows of command {name!r} cannot be read: {error}; is the unit that "
+            "declares it of the same version of tupelo?"
+        ) from None
 
 
 def build_route(state: GridState) -> RouteResponse:

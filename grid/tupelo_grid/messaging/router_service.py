@@ -1,0 +1,46 @@
+"""The Space service of a router."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc.aio
+from tupelo.v1.data_pb2 import RouteRequest, RouteResponse, SessionRequest, SessionResponse
+
+from tupelo_grid.config import GridConfig
+from tupelo_grid.coordinator.keeper import TableKeeper
+from tupelo_grid.messaging.router import Router
+from tupelo_grid.transport.rows import RowServicer, one_by_one
+from tupelo_grid.transport.session import SessionStreams
+
+SERVICE = "tupelo.v1.Space"
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class RouterServicer(RowServicer):
+    """Columnar batches on streams or one by one, the table, and the row forms: for all of the grid."""
+
+    def __init__(self, config: GridConfig, router: Router, keeper: TableKeeper) -> None:
+        super().__init__(config, one_by_one(router.execute), lambda: keeper.state)
+        self._router = router
+        self._streams = SessionStreams(router.execute, config.session_frames_max)
+
+    @property
+    def open_streams(self) -> int:
+        return self._streams.open_streams
+
+    def drain(self) -> None:
+        """Reads no more frames; what was read is answered, then the streams end."""
+        self._streams.drain()
+
+    async def Session(self, request_iterator: object, context: Context) -> None:
+        await self._streams.serve(context)
+
+    async def Execute(self, request: SessionRequest, context: Context) -> SessionResponse:
+        answer = self._router.execute(request)
+        return await answer if isinstance(answer, asyncio.Future) else answer
+
+    async def Route(self, request: RouteRequest, context: Context) -> RouteResponse:
+        return self._router.cache.answer(request)
