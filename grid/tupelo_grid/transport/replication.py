@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
 from google.protobuf.message import DecodeError
 from tupelo.v1 import replication_pb2 as pb
@@ -48,9 +48,9 @@ class FrameProtocol(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
-        self.transport = transport
+        # uvloop's transports have the methods but not the class.
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer
