@@ -11,7 +11,7 @@ from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.keeper import TableKeeper
 from tupelo_grid.runtime.shell import UnitShell
 from tupelo_grid.transport.route import RouteCache
-from tupelo.v1.data_pb2_grpc import SpaceServicer as RowServicer
+from tupelo_grid.transport.rows import RowServicer, one_by_one
 from tupelo_grid.transport.session import SessionStreams
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -23,6 +23,8 @@ class UnitSpaceServicer(RowServicer):
     def __init__(
         self, shell: UnitShell, config: GridConfig, keeper: TableKeeper, routes: RouteCache
     ) -> None:
+        super().__init__(config, one_by_one(shell.execute), lambda: keeper.state)
+        super().__init__(config, one_by_one(shell.execute), lambda: keeper.state)
         self._shell = shell
         self._routes = routes
         self._streams = SessionStreams(shell.execute, config.session_frames_max)
