@@ -211,7 +211,8 @@ def tail(path: Path) -> str:
 
 def free_port() -> int:
     """The default port when it and the next are free, else any such pair."""
-    for port in [DEFAULT_PORT, *range(17400, 17600, 2)]:
+    candidates: list[int] = [DEFAULT_PORT, *range(17400, 17600, 2)]
+    for port in candidates:
         try:
             for number in (port, port + 1):
                 with socket.socket() as probe:

@@ -211,7 +211,7 @@ def _give_up(config: GridConfig, before: dict[str, RunFile]) -> None:
     live = live_processes(config.data_dir).values()
     ours = [run for run in live if before.get(run.name) != run]
     control = [run for run in ours if run.role == "control"]
-    stop_processes(control, config.stop_timeout_s * 2)
+    stop_processes(control, config.stop_timeout_s)
     stop_processes([run for run in ours if run.role != "control"], config.stop_timeout_s)
 
 
