@@ -73,9 +73,10 @@ class Admission:
             return self._expired(partition, "too many newer ones were active")
         elif len(partition.sessions.states) >= self.limits.sessions_max:
             self._evict(primary)
-        return self._overload(primary)
+        return self.overload(primary)
 
-    def _overload(self, primary: Primary) -> Refusal | None:
+    def overload(self, primary: Primary) -> Refusal | None:
+        """Why no write of the partition is taken at the moment; None: they are."""
         if not primary.writable:
             have, want = len(primary.config.in_sync), self.limits.min_in_sync
             return Refusal(

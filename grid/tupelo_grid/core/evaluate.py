@@ -80,6 +80,7 @@ class Evaluator:
         names, index = batch.targets, batch.target_index
         one_name = names[0] if names and index is None else ""
         serving, kinds, keys, faults = self.serving, batch.kinds, batch.keys, batch.faults
+        space_ttls = self.space_ttls
         for i, number in enumerate(batch.partitions):
             if faults is not None and i in faults:
                 pending.fail(i, *faults[i])
@@ -92,7 +93,9 @@ class Evaluator:
                 self.expire(primary, now_ms)
             name = one_name if index is None else names[index[i]]
             kind = kinds[i]
-            if kind == kinds_of.GET and name in self.space_ttls:
+            if kind == kinds_of.PUT and name in space_ttls:
+                self._put(pending, i, name, primary, now_ms, waits)
+            elif kind == kinds_of.GET and name in space_ttls:
                 reads.add(primary)
                 entry = primary.partition.spaces.get(name, _NO_ENTRIES).get(keys[i])
                 if entry is None:
@@ -162,6 +165,36 @@ class Evaluator:
             pending.fail(i, code, _text(value))
 
     # -- writes
+
+    def _put(
+        self,
+        pending: Pending,
+        i: int,
+        name: str,
+        primary: Primary,
+        now_ms: int,
+        waits: dict[Primary, int],
+    ) -> None:
+        """`_write` for the commonest operation, without what it does not need."""
+        batch, session = pending.batch, pending.batch.session
+        assert batch.op_numbers is not None
+        assert batch.values is not None
+        number = batch.op_numbers[i]
+        state = primary.partition.sessions.states.get(session)
+        if state is None or state.ended or number in state.results or number < state.floor:
+            self._write(pending, i, kinds_of.PUT, name, primary, now_ms, waits)
+            return
+        refusal = self.admission.overload(primary)
+        if refusal is not None:
+            self._refuse(pending, i, refusal)
+            return
+        ttl_ms = (batch.ttls_ms[i] if batch.ttls_ms else 0) or self.space_ttls[name]
+        deadline_ms = now_ms + ttl_ms if ttl_ms else 0
+        mutation = (name, batch.keys[i], batch.values[i], deadline_ms)
+        record = (WRITE, session, number, batch.acked_below, None, (mutation,))
+        waits[primary] = pending.versions[i] = primary.append(record)
+        pending.epochs[i] = primary.epoch
+        pending.copies[i] = primary.copies
 
     def _write(
         self,

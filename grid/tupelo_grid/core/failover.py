@@ -218,5 +218,3 @@ def _lease_revision(view: View, incarnation: str) -> int:
 
 def _count(partitions: Sequence[int]) -> str:
     return f"{len(partitions)} partition{'s' if len(partitions) != 1 else ''}"
-
-

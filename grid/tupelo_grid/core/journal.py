@@ -81,16 +81,15 @@ class Journal:
     def last_epoch(self) -> int:
         return self.runs[-1][1] if self.runs else 0
 
-    def append(self, record: Record, epoch: int) -> int:
-        """Adds a record and returns its sequence. Epochs never fall."""
-        sequence = self.last + 1
+    def append(self, record: Record, epoch: int, size: int) -> int:
+        """Adds a record of `record_bytes` size and returns its sequence. Epochs never fall."""
+        sequence = self.last = self.last + 1
         runs = self.runs
         if not runs or runs[-1][1] != epoch:
             assert epoch > self.last_epoch, "an epoch older than the journal's end"
             runs.append((sequence, epoch))
         self._records.append(record)
-        self.last = sequence
-        self.bytes += record_bytes(record)
+        self.bytes += size
         return sequence
 
     def epoch_at(self, sequence: int) -> int:

@@ -40,6 +40,7 @@ class Primary:
             known.
         need: replicas whose acknowledgement a commit takes, besides our own.
         replicas: all that are sent records as soon as they are streaming.
+        writable: the in-sync set is large enough to take writes.
         joiner: a learner that counts already, while the store may not know it.
         doubt: the end of `swap` is not known.
         told: commit and persisted sequences that the backups were last told.
@@ -66,6 +67,7 @@ class Primary:
         self.replicas: tuple[Progress, ...] = ()
         self.need: tuple[Progress, ...] = ()
         self.copies = 1
+        self.writable = False
         self.told = (-1, -1)
         self.waiters: deque[tuple[int, Pending]] = deque()
         self.noop = 0
@@ -85,10 +87,6 @@ class Primary:
     @property
     def serving(self) -> bool:
         return self.ready and not self.handing_over
-
-    @property
-    def writable(self) -> bool:
-        return len(self.config.in_sync) >= self.min_in_sync
 
     def append(self, record: Record) -> int:
         """Adds a record and sends it to everyone who is up to date."""
@@ -171,6 +169,7 @@ class Primary:
             needed.append(self.joiner)
         self.need = tuple([self.progress[peer] for peer in needed])
         self.replicas = tuple(self.progress.values())
+        self.writable = len(self.config.in_sync) >= self.min_in_sync
         copies = min(len(self.need) + 1, COPIES_MAX)
         if copies != self.copies:
             self.copies = copies

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import msgspec
 from tupelo.v1 import replication_pb2 as pb
@@ -54,26 +55,39 @@ def encode_frame(frame: Frame, grid_id: bytes) -> pb.ReplicationFrame:
 
 
 def _encode_records(records: Sequence[Record]) -> tuple[list[str], pb.RecordColumns]:
-    mutations: Sequence[Mutation] = [one for record in records for one in record[5]]
-    names = dict.fromkeys([one[0] for one in mutations])
-    spaces = list(names)
-    places = {name: place for place, name in enumerate(spaces)}
-    results: Iterable[bytes] = [
-        b"" if record[4] is None else _encode(record[4]) for record in records
-    ]
-    return spaces, pb.RecordColumns(
+    """A column that holds nothing but its default is left out."""
+    groups = [record[5] for record in records]
+    counts = [len(group) for group in groups]
+    if counts.count(1) == len(counts):
+        mutations = [group[0] for group in groups]
+        counts = []
+    else:
+        mutations = [one for group in groups for one in group]
+    names = [one[0] for one in mutations]
+    spaces = list(dict.fromkeys(names))
+    values = [one[2] for one in mutations]
+    deadlines = [one[3] for one in mutations]
+    results = [record[4] for record in records]
+    columns = pb.RecordColumns(
         kinds=bytes([record[0] for record in records]),
         sessions=[record[1] for record in records],
         op_numbers=[record[2] for record in records],
         floors=[record[3] for record in records],
-        results=results,
-        counts=[len(record[5]) for record in records],
-        space_index=[places[one[0]] for one in mutations],
+        counts=counts,
         keys=[one[1] for one in mutations],
-        values=[one[2] or b"" for one in mutations],
-        deleted=bytes([one[2] is None for one in mutations]),
-        deadlines_ms=[one[3] for one in mutations],
+        deadlines_ms=deadlines if any(deadlines) else (),
     )
+    if len(spaces) > 1:
+        places = {name: place for place, name in enumerate(spaces)}
+        columns.space_index.extend([places[name] for name in names])
+    if None in values:
+        columns.deleted = bytes([value is None for value in values])
+        columns.values.extend([value or b"" for value in values])
+    else:
+        columns.values.extend(cast("list[bytes]", values))
+    if results.count(None) != len(results):
+        columns.results.extend([b"" if one is None else _encode(one) for one in results])
+    return spaces, columns
 
 
 def _encode_catch_up(one: CatchUp) -> pb.CatchUp:
@@ -143,41 +157,49 @@ def _pairs(a: Iterable[int], b: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def _decode_records(spaces: list[str], columns: pb.RecordColumns) -> list[Record]:
-    keys, values, deleted = list(columns.keys), list(columns.values), columns.deleted
-    names = [spaces[place] for place in columns.space_index]
-    deadlines = list(columns.deadlines_ms)
-    if any(deleted):
-        written: list[bytes | None] = [
-            None if gone else value for value, gone in zip(values, deleted, strict=True)
-        ]
-        mutations = list(zip(names, keys, written, deadlines, strict=True))
-    else:
-        mutations = list(zip(names, keys, values, deadlines, strict=True))
-    groups: list[tuple[Mutation, ...]] = []
-    counts = list(columns.counts)
-    if len(mutations) == len(counts) and counts.count(1) == len(counts):
-        groups = [(one,) for one in mutations]
-    else:
-        start = 0
-        for count in counts:
-            groups.append(tuple(mutations[start : start + count]))
-            start += count
-        if start != len(mutations):
-            raise BadFrame("mutation counts do not add up")
-    results: list[Result | None] = [
-        _decode_result(result) if result else None for result in columns.results
-    ]
+    keys = list(columns.keys)
+    values: list[bytes | None] = list(columns.values)
+    if columns.deleted:
+        pairs = zip(values, columns.deleted, strict=True)
+        values = [None if gone else value for value, gone in pairs]
+    names: Iterable[str] = (
+        [spaces[place] for place in columns.space_index]
+        if columns.space_index
+        else [spaces[0]] * len(keys)
+        if keys
+        else ()
+    )
+    deadlines = columns.deadlines_ms or [0] * len(keys)
+    mutations = list(zip(names, keys, values, deadlines, strict=True))
+    kinds = columns.kinds
+    results: list[Result | None] = (
+        [_decode_result(one) if one else None for one in columns.results]
+        if columns.results
+        else [None] * len(kinds)
+    )
     return list(
         zip(
-            columns.kinds,
+            kinds,
             columns.sessions,
             columns.op_numbers,
             columns.floors,
             results,
-            groups,
+            _groups(mutations, columns.counts),
             strict=True,
         )
     )
+
+
+def _groups(mutations: list[Mutation], counts: Sequence[int]) -> list[tuple[Mutation, ...]]:
+    if not counts:
+        return [(one,) for one in mutations]
+    groups, start = [], 0
+    for count in counts:
+        groups.append(tuple(mutations[start : start + count]))
+        start += count
+    if start != len(mutations):
+        raise BadFrame("mutation counts do not add up")
+    return groups
 
 
 def _decode_catch_up(one: pb.CatchUp) -> CatchUp:
