@@ -84,10 +84,11 @@ class RemoteStateStore:
         return TxnResult(response.succeeded, response.revision, _entries(response.current))
 
     async def watch(self, prefix: str, after_revision: int = 0) -> AsyncIterator[Hint]:
-        """Reconnects by itself for ever; after each break, and at first, says to re-read."""
+        """Reconnects by itself for ever. Says to re-read at first, and after each connection, since
+        that is how a server begins."""
         failures = 0
+        yield REREAD
         while True:
-            yield REREAD
             call = self._stub().Watch(
                 pb.WatchRequest(prefix=prefix, after_revision=after_revision),
                 timeout=self._watch_s_max,

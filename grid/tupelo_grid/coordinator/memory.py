@@ -15,7 +15,7 @@ class MemoryStateStore:
 
     def __init__(self, config: GridConfig, state: MemoryState | None = None) -> None:
         self.state = state or MemoryState()
-        self._hub = WatchHub(config.watch_keys_max, config.watchers_max)
+        self.hub = WatchHub(config.watch_keys_max, config.watchers_max)
 
     async def read(self, prefix: str) -> Snapshot:
         return self.state.read(prefix)
@@ -28,10 +28,10 @@ class MemoryStateStore:
     ) -> TxnResult:
         result = self.state.txn(conditions, puts, deletes)
         if result.succeeded:
-            self._hub.publish(
+            self.hub.publish(
                 {key: self.state.entries[key] for key in puts}, deletes, result.revision
             )
         return result
 
     def watch(self, prefix: str, after_revision: int = 0) -> AsyncIterator[Hint]:
-        return self._hub.watch(prefix, self.state.revision)
+        return self.hub.watch(prefix, self.state.revision)

@@ -58,8 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
         # Read by grpc when it is imported, so before any role is.
         os.environ.setdefault("GRPC_EXPERIMENTS", config.grpc_experiments)
         run = _own_run_file(config, options.role, name)
+        _announce_run(config, run)
         try:
-            write_run_file(config.data_dir, run)
             _run(options.role, config, name, announce)
         finally:
             remove_run_file(config.data_dir, run)
@@ -105,6 +105,17 @@ def _own_run_file(config: GridConfig, role: str, name: str) -> RunFile:
     return RunFile(name, role, pid, start_ticks(pid) or 0, config.control_port)
 
 
+def _announce_run(config: GridConfig, run: RunFile) -> None:
+    """The first thing that is written, so the first to find a data directory unusable."""
+    try:
+        write_run_file(config.data_dir, run)
+    except OSError as error:
+        raise FatalStartError(
+            f"the data directory {config.data_dir} cannot be written: {error.strerror}",
+            "choose another with --data-dir, or make it a directory that this user may write",
+        ) from error
+
+
 def _on_ready(config: GridConfig, run: RunFile, facts: dict[str, Any]) -> None:
     ready = msgspec.structs.replace(
         run,
@@ -120,8 +131,11 @@ def _on_ready(config: GridConfig, run: RunFile, facts: dict[str, Any]) -> None:
 
 
 def _print_line(facts: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(facts) + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(json.dumps(facts) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        log.warning("whoever started this process is gone: %s", facts)
 
 
 def _run(role: str, config: GridConfig, name: str, announce: Announce) -> None:
