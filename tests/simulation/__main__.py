@@ -1,0 +1,77 @@
+"""python -m tests.simulation --schedules N --seed S [--json] [--jobs J] [--mutations] [--transcript]
+
+Runs N simulated schedules, of seeds S, S+1, ... A seed replays its run exactly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from time import perf_counter
+
+from tests.simulation.run import Result, run
+
+
+def schedules(first: int, count: int, jobs: int) -> list[Result]:
+    if jobs <= 1:
+        return [run(seed) for seed in range(first, first + count)]
+    with ProcessPoolExecutor(jobs) as pool:
+        return list(pool.map(run, range(first, first + count), chunksize=8))
+
+
+def report(results: list[Result], elapsed_s: float) -> dict[str, object]:
+    bad = [result for result in results if result.violation]
+    faults: dict[str, int] = {}
+    for result in results:
+        for name, count in result.faults.items():
+            faults[name] = faults.get(name, 0) + count
+    return {
+        "schedules": len(results),
+        "violations": len(bad),
+        "seeds": [result.seed for result in bad],
+        "events": sum(result.events for result in results),
+        "events_per_s": round(sum(r.events for r in results) / sum(r.seconds for r in results)),
+        "operations": sum(result.operations for result in results),
+        "acknowledged_writes": sum(result.acknowledged for result in results),
+        "committed_records": sum(result.records for result in results),
+        "lost_partitions": sum(result.lost_partitions for result in results),
+        "undecided_keys": sum(result.undecided for result in results),
+        "heal_s_max": round(max(result.healed_s for result in results), 2),
+        "faults": dict(sorted(faults.items())),
+        "elapsed_s": round(elapsed_s, 1),
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--schedules", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--transcript", action="store_true", help="of the run of --seed alone")
+    options = parser.parse_args(arguments)
+    if options.transcript:
+        lines: list[str] = []
+        result = run(options.seed, lines)
+        print("\n".join(lines))
+        print(json.dumps(asdict(result), indent=1))
+        return 1 if result.violation else 0
+    started = perf_counter()
+    results = schedules(options.seed, options.schedules, options.jobs)
+    summary = report(results, perf_counter() - started)
+    for result in results:
+        if result.violation:
+            print(
+                f"seed {result.seed} at {result.at_s:.4f} s: {result.violation}\n"
+                f"  replay: python -m tests.simulation --seed {result.seed} --transcript",
+                file=sys.stderr,
+            )
+    print(json.dumps(summary) if options.json else json.dumps(summary, indent=1))
+    return 1 if summary["violations"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
