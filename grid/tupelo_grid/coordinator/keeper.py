@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 import msgspec
-from tupelo.schema import SpaceSchema, decode_schema
+from tupelo.schema import DEFAULT_SPACE, SpaceSchema, decode_schema
 
 from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.port import Hint, KeyValue, Snapshot, StateStore, StoreError
@@ -39,8 +39,6 @@ from tupelo_grid.core.table import (
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-DEFAULT_SPACE: Final = "default"
 
 _PAUSE_S_MIN: Final = 0.05
 _PAUSE_S_MAX: Final = 1.0

@@ -68,11 +68,17 @@ class Router:
         self._frames = 0
         self._bytes = 0
         self.closing = False
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._tasks: set[asyncio.Task[SessionResponse]] = set()
 
     @property
     def frames_held(self) -> int:
         return self._frames
+
+    async def idle(self) -> None:
+        """Waits until no frame is held; the caller bounds it."""
+        await self._idle.wait()
 
     async def close(self) -> None:
         """Ends the connections to units; what is still held gets an unknown outcome."""
@@ -96,6 +102,7 @@ class Router:
             return self._keep(asyncio.create_task(self._execute_sound(request, errors)))
         self._frames += 1
         self._bytes += size_bytes
+        self._idle.clear()
         forwarding = _Forwarding(self, request, table, size_bytes)
         answer = forwarding.start()
         answer.add_done_callback(lambda _: self._release(size_bytes))
@@ -104,6 +111,8 @@ class Router:
     def _release(self, size_bytes: int) -> None:
         self._frames -= 1
         self._bytes -= size_bytes
+        if not self._frames:
+            self._idle.set()
 
     def _overload(self, table: RouteTable | None, size_bytes: int) -> ErrorDetail | None:
         config = self._config
@@ -237,7 +246,11 @@ class _Forwarding:
         if answer.done():
             return
         error = None if sent.cancelled() else sent.exception()
-        if error is None and not sent.cancelled() and all(map(settled, sent.result())):
+        if (
+            error is None
+            and not sent.cancelled()
+            and all(map(settled, self._request.batches, sent.result()))
+        ):
             answer.set_result(self._response(sent.result()))
             return
         self._first = _results(self._request.batches, error, sent)
@@ -266,7 +279,7 @@ class _Forwarding:
 
     async def _carry_batch(self, batch: OpBatch, first: BatchResult | None) -> BatchResult:
         """`first`: the result of an attempt already made on the whole batch."""
-        if first is not None and settled(first):
+        if first is not None and settled(batch, first):
             return first
         deadline = self._deadline(batch)
         columns = Columns(batch)

@@ -30,13 +30,18 @@ RETRYABLE: Final = frozenset(
 _RETRYABLE_BYTES: Final = bytes(sorted(RETRYABLE))
 
 
-def settled(result: BatchResult) -> bool:
-    """Whether nothing of a result is worth another attempt."""
+def settled(batch: OpBatch, result: BatchResult) -> bool:
+    """Whether a result fits its batch, and nothing of it is worth another attempt."""
     if result.HasField("refused"):
         return result.refused.code not in RETRYABLE
     codes = result.codes
-    if result.HasField("bulk"):
-        codes += result.bulk.codes
+    if len(codes) != len(batch.kinds):
+        return False
+    if batch.HasField("bulk"):
+        groups = result.bulk.codes
+        if len(groups) != len(batch.bulk.partitions):
+            return False
+        codes += groups
     return len(codes.translate(None, _RETRYABLE_BYTES)) == len(codes)
 
 

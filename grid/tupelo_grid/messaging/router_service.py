@@ -20,7 +20,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class RouterServicer(RowServicer):
-    """Columnar batches on streams or one by one, the table, and the row forms: for all of the grid."""
+    """All partitions: batches on streams or one by one, the table, and the row forms."""
 
     def __init__(self, config: GridConfig, router: Router, keeper: TableKeeper) -> None:
         super().__init__(config, one_by_one(router.execute), lambda: keeper.state)
@@ -31,9 +31,14 @@ class RouterServicer(RowServicer):
     def open_streams(self) -> int:
         return self._streams.open_streams
 
-    def drain(self) -> None:
-        """Reads no more frames; what was read is answered, then the streams end."""
+    async def drain(self) -> None:
+        """Reads no more frames, answers those that were read, and ends the streams.
+
+        Returns when nothing is under way any more; the caller bounds it.
+        """
         self._streams.drain()
+        await self._streams.ended()
+        await self._router.idle()
 
     async def Session(self, request_iterator: object, context: Context) -> None:
         await self._streams.serve(context)

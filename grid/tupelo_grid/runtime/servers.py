@@ -75,15 +75,26 @@ def make_server(
     return grpc.aio.server(options=server_options(config), interceptors=tuple(interceptors))
 
 
+def make_checker() -> Any:
+    """A health servicer: `await checker.set(service, status)` changes what it says."""
+    return health.aio.HealthServicer()  # type: ignore[attr-defined]
+
+
 async def start_server(
-    server: grpc.aio.Server, host: str, port: int, services: Sequence[str], what: str
+    server: grpc.aio.Server,
+    host: str,
+    port: int,
+    services: Sequence[str],
+    what: str,
+    checker: Any = None,
 ) -> int:
     """Adds health and reflection for `services` (full names), binds, serves; returns the port.
 
     Register the services' own servicers first. port 0 lets the system choose. `what` names the
-    server in errors, e.g. "messaging". Raises FatalStartError when the port cannot be had.
+    server in errors, e.g. "messaging". `checker`: a health servicer of the caller's, who may change
+    what it says later. Raises FatalStartError when the port cannot be had.
     """
-    checker = health.aio.HealthServicer()  # type: ignore[attr-defined]
+    checker = checker or make_checker()
     health_pb2_grpc.add_HealthServicer_to_server(checker, server)
     for service in ("", *services):
         await checker.set(service, health_pb2.HealthCheckResponse.SERVING)

@@ -53,6 +53,8 @@ class SessionStreams:
         self._frames_max = frames_max
         self._open: set[_Stream] = set()
         self._draining = False
+        self._none_open = asyncio.Event()
+        self._none_open.set()
 
     @property
     def open_streams(self) -> int:
@@ -64,16 +66,23 @@ class SessionStreams:
         if self._draining:
             return
         self._open.add(stream)
+        self._none_open.clear()
         try:
             await stream.run()
         finally:
             self._open.discard(stream)
+            if not self._open:
+                self._none_open.set()
 
     def drain(self) -> None:
         """Reads no more frames; each stream ends once what it has read is answered."""
         self._draining = True
         for stream in self._open:
             stream.stop_reading()
+
+    async def ended(self) -> None:
+        """Waits until no stream is open; the caller bounds it."""
+        await self._none_open.wait()
 
 
 async def serve_session(context: Context, execute: Execute, frames_max: int) -> None:

@@ -1,0 +1,186 @@
+"""The messaging process: the router and Admin for clients, the data writer for units.
+
+It holds no data and decides nothing: it may be killed and started again at any time. While the
+control process is away it goes on with the last table it has seen; while units are away, or not
+there yet, the router answers NOT_READY within the caller's deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+import grpc.aio
+from grpc_health.v1 import health_pb2
+from tupelo.schema import SpaceSchema
+from tupelo.v1 import admin_pb2, admin_pb2_grpc, data_pb2_grpc, pump_pb2_grpc
+
+from tupelo_grid.config import GridConfig
+from tupelo_grid.coordinator.client import RemoteStateStore
+from tupelo_grid.coordinator.keeper import GridState, TableKeeper
+from tupelo_grid.coordinator.port import StoreError
+from tupelo_grid.deployment.admin import SERVICE as ADMIN_SERVICE
+from tupelo_grid.deployment.admin import GridAdmin
+from tupelo_grid.messaging.router import Router
+from tupelo_grid.messaging.router_service import SERVICE as SPACE_SERVICE
+from tupelo_grid.messaging.router_service import RouterServicer
+from tupelo_grid.messaging.writer import SERVICE as WRITER_SERVICE
+from tupelo_grid.messaging.writer import DataWriter
+from tupelo_grid.runtime.errors import FatalStartError
+from tupelo_grid.runtime.process import Announce
+from tupelo_grid.runtime.servers import make_checker, make_server, start_server
+from tupelo_grid.store.factory import make_store
+
+log = logging.getLogger(__name__)
+
+SERVICES: Final = (SPACE_SERVICE, ADMIN_SERVICE, WRITER_SERVICE)
+
+# Answers that are ready get so long to leave after the last call has ended.
+STOP_GRACE_S: Final = 0.2
+
+
+async def run_messaging(
+    config: GridConfig, name: str, stop: asyncio.Event, announce: Announce
+) -> None:
+    """Serves until `stop`; then finishes what is under way, within half of stop_timeout_s.
+
+    Raises FatalStartError when the control process does not answer, the port is in use, or the
+    store cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        state_store = await stack.enter_async_context(
+            RemoteStateStore(config.control_address, config)
+        )
+        keeper = await stack.enter_async_context(TableKeeper(state_store, config))
+        state = await _first_state(keeper, config)
+        router = Router(config, keeper)
+        stack.push_async_callback(router.close)
+        schemas = _Schemas(keeper)
+        store = make_store(config, state.grid_id.hex())
+        writer = await stack.enter_async_context(
+            DataWriter(config, store, schemas.known, state.grid_id, schemas.fetch)
+        )
+        admin = GridAdmin(config, state_store, pump_stats=lambda: pump_status(writer))
+        stack.push_async_callback(admin.close)
+        space = RouterServicer(config, router, keeper)
+        server = make_server(config)
+        _register(server, space, admin, writer)
+        health = _Health(keeper)
+        port = await start_server(server, config.host, config.port, SERVICES, name, health.checker)
+        # Pushed last, so done first: nothing above goes while calls are under way.
+        stack.push_async_callback(_stop_serving, config, server, space, health)
+        await stack.enter_async_context(health)
+        announce({"address": f"{config.host}:{port}"})
+        await stop.wait()
+
+
+async def _first_state(keeper: TableKeeper, config: GridConfig) -> GridState:
+    try:
+        async with asyncio.timeout(config.start_timeout_s):
+            return await keeper.wait_for(lambda state: state.grid is not None)
+    except TimeoutError as error:
+        raise FatalStartError(
+            f"the control process at {config.control_address} did not answer in "
+            f"{config.start_timeout_s:g} s",
+            "start the grid with `tupelo up`, or check the address and the control log",
+        ) from error
+
+
+def _register(
+    server: grpc.aio.Server, space: RouterServicer, admin: GridAdmin, writer: DataWriter
+) -> None:
+    data_pb2_grpc.add_SpaceServicer_to_server(space, server)  # type: ignore[no-untyped-call]
+    admin_pb2_grpc.add_AdminServicer_to_server(admin, server)  # type: ignore[no-untyped-call]
+    pump_pb2_grpc.add_DataWriterServicer_to_server(writer, server)  # type: ignore[no-untyped-call]
+
+
+async def _stop_serving(
+    config: GridConfig, server: grpc.aio.Server, space: RouterServicer, health: _Health
+) -> None:
+    """Accepts nothing new, lets what is under way end, and closes the connections."""
+    grace_s = config.stop_timeout_s / 2
+    await health.checker.enter_graceful_shutdown()
+    stopping = asyncio.create_task(server.stop(grace_s))
+    try:
+        async with asyncio.timeout(grace_s):
+            await space.drain()
+    except TimeoutError:
+        log.warning("calls under way did not end within %g s and are broken off", grace_s)
+    # Units keep their pump streams open for good; they send again what got no answer.
+    await server.stop(STOP_GRACE_S)
+    await stopping
+
+
+def pump_status(writer: DataWriter) -> admin_pb2.PumpStatus:
+    """What the writer knows; lag is the units' to tell."""
+    stats = writer.stats()
+    return admin_pb2.PumpStatus(
+        dead_letters=stats.dead_letters,
+        persisted_records=stats.persisted_records,
+        store=stats.store,
+        error=stats.error,
+    )
+
+
+class _Schemas:
+    """The declared spaces, for the data writer."""
+
+    def __init__(self, keeper: TableKeeper) -> None:
+        self._keeper = keeper
+        self.known: dict[str, SpaceSchema] = {}
+        self._take(keeper.state)
+        keeper.subscribe(self._take)
+
+    def _take(self, state: GridState) -> None:
+        self.known.update(state.spaces)
+
+    async def fetch(self, name: str) -> SpaceSchema | None:
+        """A space that was declared a moment ago; None while the control process is away."""
+        try:
+            state = await self._keeper.refresh()
+        except StoreError:
+            return None
+        return state.spaces.get(name)
+
+
+class _Health:
+    """Says SERVING for the Space service while every partition has a primary that holds a lease."""
+
+    def __init__(self, keeper: TableKeeper) -> None:
+        self.checker = make_checker()
+        self._keeper = keeper
+        self._changed = asyncio.Event()
+        self._changed.set()
+
+    async def __aenter__(self) -> _Health:
+        self._end = self._keeper.subscribe(lambda _: self._changed.set())
+        self._task = asyncio.create_task(self._follow(), name="health")
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        self._end()
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _follow(self) -> None:
+        serving = health_pb2.HealthCheckResponse.SERVING
+        not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            status = serving if all_have_primaries(self._keeper.state) else not_serving
+            await self.checker.set(SPACE_SERVICE, status)
+
+
+def all_have_primaries(state: GridState) -> bool:
+    """Whether every partition has a primary with an address and an unfenced lease."""
+    if not state.partitions:
+        return False
+    live = {name for name, lease in state.leases.items() if not lease.fenced and lease.address}
+    parts = state.table.parts
+    return all(
+        number in parts and parts[number].config.primary in live
+        for number in range(state.partitions)
+    )
