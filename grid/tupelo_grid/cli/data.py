@@ -118,7 +118,9 @@ def call(options: argparse.Namespace) -> int:
 
 def spaces(options: argparse.Namespace) -> int:
     answer = _ask(options, "Route", data_pb2.RouteRequest())
-    schemas = [decode_schema(info.schema) for info in answer.spaces if info.schema]
+    # Commands travel in the same list.
+    infos = [info for info in answer.spaces if not info.name.startswith("command:")]
+    schemas = [decode_schema(info.schema) for info in infos if info.schema]
     schemas.sort(key=lambda schema: schema.name)
     if options.json:
         say_json({"spaces": msgspec.to_builtins(schemas)})

@@ -90,16 +90,19 @@ def as_cli_error(error: grpc.RpcError, what: str) -> CliError:
 
 def status_of(host: str, port: int, timeout_s: float = 5.0) -> admin_pb2.StatusResponse | None:
     """From messaging, or else from control; None when neither answers."""
-    for number in (port, port + 1):
-        with admin_stub(f"{host}:{number}") as stub:
-            try:
-                response: admin_pb2.StatusResponse = stub.Status(
-                    admin_pb2.StatusRequest(), timeout=timeout_s
-                )
-            except grpc.RpcError:
-                continue
-            return response
-    return None
+    return status_at(f"{host}:{port}", timeout_s) or status_at(f"{host}:{port + 1}", timeout_s)
+
+
+def status_at(address: str, timeout_s: float) -> admin_pb2.StatusResponse | None:
+    """From the one process; None when it does not answer."""
+    with admin_stub(address) as stub:
+        try:
+            response: admin_pb2.StatusResponse = stub.Status(
+                admin_pb2.StatusRequest(), timeout=timeout_s
+            )
+        except grpc.RpcError:
+            return None
+        return response
 
 
 def _application(error: grpc.RpcError) -> str:
