@@ -23,6 +23,7 @@ from tupelo.v1.data_pb2 import BatchResult, ErrorDetail, OpBatch
 Token = tuple[Session, int]
 # waiter, kind, partition, target, key, value, ttl_ms, expected version, deadline, strict, token
 Row = tuple[Any, int, int, str, bytes, bytes, int, int, float, bool, Token | None]
+Columns = tuple[Any, ...]
 # code, version, value, epoch, copies: of an operation that was carried out.
 Outcome = tuple[int, int, bytes, int, int]
 Outcomes = Iterable[tuple[Any, "Outcome | Failure"]]
@@ -72,19 +73,31 @@ class Packed:
         return Failure(code, message, {}, maybe and number > 0, session, number)
 
 
-def pack_new(rows: Sequence[Row], sessions: Sessions, table: RouteTable, now: float) -> Packed:
+def columns_of(rows: Sequence[Row]) -> Columns:
+    """The columns of rows, of which there must be some."""
+    return tuple(zip(*rows, strict=True))
+
+
+def size_bytes(columns: Columns) -> int:
+    """Keys and values, together."""
+    return sum(map(len, columns[4])) + sum(map(len, columns[5]))
+
+
+def pack_new(
+    rows: Sequence[Row], columns: Columns, sessions: Sessions, table: RouteTable, now: float
+) -> Packed:
     """A batch of calls that are tried for the first time, all strict or all not."""
-    kinds = bytes([row[1] for row in rows])
+    kinds = bytes(columns[1])
     writes = len(rows) - len(kinds.translate(None, WRITES))
     if not writes:
-        return _pack(rows, kinds, None, (), None, table, now)
+        return _pack(rows, columns, kinds, None, (), None, table, now)
     session, first = sessions.reserve(writes)
     stop = first + writes
     numbers: Sequence[int] = range(first, stop)
     if writes != len(rows):
         fresh = iter(numbers)
         numbers = [next(fresh) if kind in WRITES else 0 for kind in kinds]
-    return _pack(rows, kinds, session, numbers, (first, stop), table, now)
+    return _pack(rows, columns, kinds, session, numbers, (first, stop), table, now)
 
 
 def pack_again(
@@ -97,19 +110,21 @@ def pack_again(
         groups.setdefault((token[0].id if token else 0, row[9]), []).append(row)
     packed = []
     for (session_id, _), group in groups.items():
+        columns = columns_of(group)
         if not session_id:
-            packed.append(pack_new(group, sessions, table, now))
+            packed.append(pack_new(group, columns, sessions, table, now))
             continue
-        kinds = bytes([row[1] for row in group])
-        tokens = [row[10] for row in group]
+        tokens: Sequence[Token | None] = columns[10]
         session = next(token[0] for token in tokens if token)
         numbers = [token[1] if token else 0 for token in tokens]
-        packed.append(_pack(group, kinds, session, numbers, None, table, now))
+        kinds = bytes(columns[1])
+        packed.append(_pack(group, columns, kinds, session, numbers, None, table, now))
     return packed
 
 
 def _pack(
     rows: Sequence[Row],
+    columns: Columns,
     kinds: bytes,
     session: Session | None,
     numbers: Sequence[int],
@@ -117,9 +132,7 @@ def _pack(
     table: RouteTable,
     now: float,
 ) -> Packed:
-    waiters, _, partitions, targets, keys, values, ttls, expected, deadlines, strict, _ = zip(
-        *rows, strict=True
-    )
+    waiters, _, partitions, targets, keys, values, ttls, expected, deadlines, strict, _ = columns
     names = list(dict.fromkeys(targets))
     target_index: Sequence[int] = ()
     if len(names) > 1:
@@ -236,11 +249,6 @@ def read_detail(detail: ErrorDetail) -> tuple[str, dict[str, Any]]:
         except msgspec.MsgspecError as error:
             raise GarbledAnswer(f"error fields are not a MessagePack map: {error}") from error
     return detail.message, fields
-
-
-def rows_bytes(rows: Iterable[Row]) -> int:
-    """Keys and values of rows."""
-    return sum([len(row[4]) + len(row[5]) for row in rows])
 
 
 def unsent(row: Row, code: int = NOT_SENT, message: str = "") -> Failure:

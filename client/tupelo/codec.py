@@ -8,7 +8,8 @@ four different keys; a tuple and a list of the same parts are one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from operator import attrgetter, itemgetter
 from typing import Any, Final
@@ -127,6 +128,7 @@ class SpaceCodec:
         key_of(entry) -> key: of a typed entry; None for an untyped space.
         route_of_key(key) -> bytes: route bytes; None where they are the key's own bytes.
         encode_value(value) -> bytes; decode_value(bytes) -> value.
+        locate(key, partitions) -> (key bytes, partition).
     """
 
     __slots__ = (
@@ -135,6 +137,7 @@ class SpaceCodec:
         "encode_key",
         "encode_value",
         "key_of",
+        "locate",
         "name",
         "route_of_key",
         "schema",
@@ -157,17 +160,59 @@ class SpaceCodec:
             self.encode_value, self.decode_value = _dict_values(schema)
         if len(schema.key) > 1:
             self.encode_key = _key_of_parts(schema)
+        self.locate = _locator(self.encode_key, self.route_of_key)
 
     @property
     def typed(self) -> bool:
         return self.key_of is not None
 
-    def locate(self, key: Any, partitions: int) -> tuple[bytes, int]:
-        """Key bytes and partition of a key."""
-        key_bytes = self.encode_key(key)
-        route_of_key = self.route_of_key
-        route = key_bytes if route_of_key is None else route_of_key(key)
-        return key_bytes, xxh3_64_intdigest(route) % partitions
+    def located(
+        self, pairs: Iterable[tuple[Any, Any]], partitions: int
+    ) -> dict[int, dict[bytes, bytes]]:
+        """Encoded entries by partition; of equal keys the last one counts."""
+        locate, encode = self.locate, self.encode_value
+        groups: defaultdict[int, dict[bytes, bytes]] = defaultdict(dict)
+        for key, value in pairs:
+            key_bytes, partition = locate(key, partitions)
+            groups[partition][key_bytes] = encode(value)
+        return groups
+
+    def located_keys(self, keys: Iterable[Any], partitions: int) -> dict[int, dict[bytes, bytes]]:
+        """As `located`, with empty values."""
+        locate = self.locate
+        groups: defaultdict[int, dict[bytes, bytes]] = defaultdict(dict)
+        for key in keys:
+            key_bytes, partition = locate(key, partitions)
+            groups[partition][key_bytes] = b""
+        return groups
+
+
+def _locator(
+    encode: Callable[[Any], bytes], route_of_key: Callable[[Any], bytes] | None
+) -> Callable[[Any, int], tuple[bytes, int]]:
+    """The hottest function of all: closures, so that nothing is looked up that need not be."""
+    if route_of_key is not None:
+
+        def locate_by_route(key: Any, partitions: int) -> tuple[bytes, int]:
+            return encode(key), xxh3_64_intdigest(route_of_key(key)) % partitions
+
+        return locate_by_route
+    if encode is not encode_key:
+
+        def locate_by_key(key: Any, partitions: int) -> tuple[bytes, int]:
+            key_bytes = encode(key)
+            return key_bytes, xxh3_64_intdigest(key_bytes) % partitions
+
+        return locate_by_key
+
+    def locate(key: Any, partitions: int) -> tuple[bytes, int]:
+        try:
+            key_bytes = _encode(key) if key.__class__ in _PLAIN else encode_key(key)
+        except _ENCODE_ERRORS:
+            key_bytes = encode_key(key)  # raises, and says why
+        return key_bytes, xxh3_64_intdigest(key_bytes) % partitions
+
+    return locate
 
 
 def _route_of_key(schema: SpaceSchema) -> Callable[[Any], bytes] | None:

@@ -6,7 +6,7 @@ partition (a count, a page of a scan).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -46,9 +46,10 @@ class Group(Piece):
 
     __slots__ = ("copies", "entries", "epoch", "found", "version")
 
-    def __init__(self, partition: int) -> None:
+    def __init__(self, partition: int, entries: dict[bytes, bytes], size_bytes: int) -> None:
         super().__init__(partition)
-        self.entries: dict[bytes, bytes] = {}
+        self.entries = entries
+        self.size_bytes = size_bytes
         self.epoch = 0
         self.version = 0
         self.copies = 0
@@ -211,30 +212,32 @@ def _failure(piece: Piece, code: int, message: str, fields: dict[str, Any]) -> F
     return Failure(code, message, fields, code >= ResultCode.OUTCOME_UNKNOWN, session, number)
 
 
-def grouped(
-    located: Iterable[tuple[bytes, bytes, int]], config: ClientConfig
-) -> tuple[list[Group], int]:
-    """Groups of (key bytes, value bytes, partition), and the number of rows.
-
-    Of equal keys the last one counts. A partition's entries that do not fit a frame together make
-    several groups.
+def grouped(located: Mapping[int, dict[bytes, bytes]], config: ClientConfig) -> list[Group]:
+    """Groups of the encoded entries of each partition: one each, or more where they do not fit
+    one frame together.
     """
-    open_groups: dict[int, Group] = {}
-    full: list[Group] = []
-    rows = 0
-    for key, value, partition in located:
-        rows += 1
-        group = open_groups.get(partition)
-        if group is None:
-            group = open_groups[partition] = Group(partition)
-        size_bytes = len(key) + len(value)
-        over = group.size_bytes + size_bytes > config.frame_bytes_max
-        if (over and group.entries) or len(group.entries) >= config.frame_ops_max:
-            full.append(group)
-            group = open_groups[partition] = Group(partition)
-        group.entries[key] = value
-        group.size_bytes += size_bytes
-    return full + list(open_groups.values()), rows
+    groups: list[Group] = []
+    for partition, entries in located.items():
+        size_bytes = sum(map(len, entries)) + sum(map(len, entries.values()))
+        if size_bytes <= config.frame_bytes_max and len(entries) <= config.frame_ops_max:
+            groups.append(Group(partition, entries, size_bytes))
+        else:
+            groups += _split(partition, entries, config)
+    return groups
+
+
+def _split(partition: int, entries: dict[bytes, bytes], config: ClientConfig) -> Iterator[Group]:
+    some: dict[bytes, bytes] = {}
+    size_bytes = 0
+    for key, value in entries.items():
+        entry_bytes = len(key) + len(value)
+        over = size_bytes + entry_bytes > config.frame_bytes_max
+        if some and (over or len(some) >= config.frame_ops_max):
+            yield Group(partition, some, size_bytes)
+            some, size_bytes = {}, 0
+        some[key] = value
+        size_bytes += entry_bytes
+    yield Group(partition, some, size_bytes)
 
 
 def chunks(pieces: Iterable[Piece], config: ClientConfig) -> Iterator[list[Piece]]:

@@ -8,15 +8,18 @@ from typing import Any
 import msgspec
 
 from tupelo._async import runtime
-from tupelo._async.lane import UnitLane
+from tupelo._async.lane import Nowhere, UnitLane
 from tupelo._async.routes import RouteKeeper
 from tupelo.batch import Outcome, Token
 from tupelo.config import ClientConfig
+from tupelo.errors import Overloaded
 from tupelo.kinds import WRITES
 from tupelo.pieces import Piece
-from tupelo.retry import CLOSED, NOT_SENT, Attempts, Decision, Failure, RetryBudget, RetryPolicy
+from tupelo.retry import CLOSED, Attempts, Decision, Failure, RetryBudget, RetryPolicy
 from tupelo.routing import RouteTable
-from tupelo.session import Sessions
+from tupelo.session import Session, Sessions
+
+Lane = UnitLane | Nowhere
 
 
 class Operation(msgspec.Struct, gc=False, frozen=True):
@@ -36,7 +39,7 @@ class Dispatcher:
     """The client's lanes, one a unit, and the way every operation takes through them.
 
     Attributes:
-        lanes: per partition, the lane to its primary; None while it has none.
+        lanes: per partition, the lane to its primary; Nowhere while it has none.
         partitions: number of partitions of the grid.
     """
 
@@ -50,10 +53,12 @@ class Dispatcher:
             config.retry_ratio, config.retry_burst, config.retry_per_s, runtime.monotonic()
         )
         self.policy = RetryPolicy(config.backoff_base_s, config.backoff_max_s)
-        self.lanes: list[UnitLane | None] = []
+        self.lanes: list[Lane] = []
+        self.timeout_s = config.timeout_s
         self.partitions = 0
         self._by_address: dict[str, UnitLane] = {}
         self._retired: list[UnitLane] = []
+        self._nowhere = Nowhere()
         self._cleaner = runtime.Background()
         routes.on_change.append(self._route)
         self._route(routes.table)
@@ -75,26 +80,18 @@ class Dispatcher:
         Raises the errors of tupelo.errors for everything else, after retries within the deadline
         and the client's budget.
         """
-        deadline = runtime.monotonic() + (self.config.timeout_s if timeout_s is None else timeout_s)
+        deadline = runtime.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
         lane = self.lanes[partition]
-        if lane is None:
-            outcome: Outcome | Failure = self.no_primary(partition)
-        else:
-            waiter = lane.submit(
-                kind, partition, target, key, value, ttl_ms, expected, deadline, strict
-            )
-            try:
-                outcome = await waiter
-            except runtime.Cancelled:
-                lane.cancelled()
-                raise
+        outcome = await lane.submit(
+            kind, partition, target, key, value, ttl_ms, expected, deadline, strict
+        )
         if isinstance(outcome, tuple):
             return outcome
         operation = Operation(kind, target, partition, key, value, ttl_ms, expected, strict)
-        return await self._again(operation, outcome, lane, deadline)
+        return await self.again(operation, outcome, lane, deadline)
 
-    async def _again(
-        self, operation: Operation, failure: Failure, lane: UnitLane | None, deadline: float
+    async def again(
+        self, operation: Operation, failure: Failure, lane: Lane, deadline: float
     ) -> Outcome:
         """Tries until there is an outcome, with the same token: only then is a retry safe."""
         writes = operation.kind in WRITES
@@ -113,21 +110,7 @@ class Dispatcher:
                     self.renew(token, failure)
                     token = None
                 lane = self.lanes[operation.partition]
-                if lane is None:
-                    failure = self.no_primary(operation.partition)
-                    continue
-                outcome = await lane.submit(
-                    operation.kind,
-                    operation.partition,
-                    operation.target,
-                    operation.key,
-                    operation.value,
-                    operation.ttl_ms,
-                    operation.expected,
-                    deadline,
-                    operation.strict,
-                    token,
-                )
+                outcome = await self._attempt(operation, lane, deadline, token)
                 if isinstance(outcome, tuple):
                     return outcome
                 failure = outcome
@@ -135,18 +118,35 @@ class Dispatcher:
             if token:
                 self.end(token)
 
+    async def _attempt(
+        self, operation: Operation, lane: Lane, deadline: float, token: Token | None
+    ) -> Outcome | Failure:
+        try:
+            return await lane.submit(
+                operation.kind,
+                operation.partition,
+                operation.target,
+                operation.key,
+                operation.value,
+                operation.ttl_ms,
+                operation.expected,
+                deadline,
+                operation.strict,
+                token,
+            )
+        except Overloaded as error:
+            session, number = token or (None, 0)
+            return Failure(error.code, str(error), {}, False, session, number)
+
     def decide(self, attempts: Attempts, failure: Failure, moved: bool) -> Decision:
         """What a failed attempt asks for. Raises the caller's error when that was the last one."""
         if self.closed:
             failure = Failure(CLOSED, "the client was closed", {}, failure.maybe)
         return attempts.after(failure, runtime.monotonic(), runtime.chance(), moved=moved)
 
-    def moved(self, partition: int, lane: UnitLane | None) -> bool:
+    def moved(self, partition: int, lane: Lane) -> bool:
         """Whether by now another lane than the one just tried leads to the partition."""
         return lane is not self.lanes[partition]
-
-    def no_primary(self, partition: int) -> Failure:
-        return Failure(NOT_SENT, f"partition {partition} has no primary at the moment")
 
     # Tokens, where they are taken singly.
 
@@ -154,11 +154,23 @@ class Dispatcher:
         with self.guard:
             return self.sessions.reserve(1)
 
-    def assign(self, pieces: Sequence[Piece]) -> None:
-        """A token for every piece."""
+    def assign(self, pieces: Sequence[Piece]) -> list[tuple[Session, int, int]]:
+        """A token for every piece. Returns (session, first, stop) of them, for `end_all`."""
+        taken: list[tuple[Session, int, int]] = []
+        most = self.sessions.window
+        for start in range(0, len(pieces), most):
+            some = pieces[start : start + most]
+            with self.guard:
+                session, first = self.sessions.reserve(len(some))
+            for number, piece in enumerate(some, first):
+                piece.token = (session, number)
+            taken.append((session, first, first + len(some)))
+        return taken
+
+    def end_all(self, taken: Sequence[tuple[Session, int, int]]) -> None:
         with self.guard:
-            for piece in pieces:
-                piece.token = self.sessions.reserve(1)
+            for session, first, stop in taken:
+                session.answered(first, stop)
 
     def end(self, token: Token) -> None:
         """Nobody waits for the operation any more."""
@@ -200,7 +212,9 @@ class Dispatcher:
             addresses = (self.routes.router,) * table.partitions
         else:
             addresses = table.addresses
-        lanes = [self.lane_to(address) if address else None for address in addresses]
+        lanes: list[Lane] = [
+            self.lane_to(address) if address else self._nowhere for address in addresses
+        ]
         self.lanes = lanes
         self.partitions = table.partitions
         used = set(addresses)
@@ -208,10 +222,10 @@ class Dispatcher:
             rows = lane.take_back()
             for row in rows:
                 place = lanes[row[2]]
-                if place is not None:
+                if isinstance(place, UnitLane):
                     place.push([row])
                 else:
-                    lane.bounce(row, f"partition {row[2]} has no primary at the moment")
+                    lane.bounce(row)
             if address not in used:
                 del self._by_address[address]
                 self._retired.append(lane)

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from tupelo._async.connection import Frame, Part, UnitConnection
 from tupelo._async.routes import RouteKeeper
 from tupelo._async.runtime import Guard
 from tupelo.batch import (
+    Columns,
     Outcome,
     Packed,
     Row,
     Token,
+    columns_of,
     late,
     outcomes,
     pack_again,
     pack_new,
-    rows_bytes,
+    size_bytes,
     unsent,
 )
 from tupelo.config import ClientConfig
-from tupelo.errors import Overloaded, ResultCode, TooLarge
+from tupelo.errors import ConnectionLost, Overloaded, ResultCode, TooLarge
 from tupelo.retry import CLOSED, DEADLINE, NOT_SENT, Failure, RetryBudget
 from tupelo.session import Sessions
 from tupelo.v1.data_pb2 import BatchResult, OpBatch
+
+_done: Final = asyncio.Future.done
+
+NO_PRIMARY: Final = "partition {partition} has no primary at the moment"
 
 Waiter = asyncio.Future[Outcome | Failure]
 
@@ -80,6 +87,22 @@ def _abandon(failure: Failure) -> None:
         failure.session.answered(failure.number, failure.number + 1)
 
 
+class Nowhere:
+    """The lane to partitions that have no primary at the moment."""
+
+    address = ""
+
+    def submit(self, kind: int, partition: int, *_: object) -> Waiter:
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        waiter.set_result(Failure(NOT_SENT, NO_PRIMARY.format(partition=partition)))
+        return waiter
+
+    def begin(
+        self, batches: Sequence[OpBatch], timeout_s: float, size_bytes: int | None = None
+    ) -> asyncio.Future[list[BatchResult]]:
+        raise ConnectionLost(NO_PRIMARY.format(partition=batches[0].partitions or "of these"))
+
+
 class UnitLane(UnitConnection):
     """A connection whose frames take up rows beside parcels.
 
@@ -101,7 +124,6 @@ class UnitLane(UnitConnection):
     ) -> None:
         self._rows: list[Row] = []
         self._again: list[Row] = []
-        self._cancelled = False
         self._sessions = sessions
         self._budget = budget
         self._guard = guard
@@ -142,10 +164,6 @@ class UnitLane(UnitConnection):
             self.wake()
         return waiter
 
-    def cancelled(self) -> None:
-        """A caller has gone away: what has not been sent of it need not be."""
-        self._cancelled = True
-
     def take_back(self) -> list[Row]:
         """Removes and returns the waiting rows whose partition does not belong here any more."""
         moved: list[Row] = []
@@ -163,9 +181,9 @@ class UnitLane(UnitConnection):
         if rows:
             self.wake()
 
-    def bounce(self, row: Row, message: str) -> None:
+    def bounce(self, row: Row) -> None:
         """Hands a row that was not sent back to its caller, who may try again."""
-        self._finish(row, unsent(row, NOT_SENT, message))
+        self._finish(row, unsent(row, NOT_SENT, NO_PRIMARY.format(partition=row[2])))
 
     # Of UnitConnection.
 
@@ -179,41 +197,45 @@ class UnitLane(UnitConnection):
     def _waiting(self) -> bool:
         return bool(self._rows or self._parcels or self._again)
 
-    def _take(self, now: float, size_bytes: int = 0) -> list[Part]:
+    def _take(self, now: float, in_frame: int = 0) -> list[Part]:
         parts: list[Part] = []
-        if self._cancelled:
-            self._rows = [row for row in self._rows if not row[0].done()]
-            self._again = [row for row in self._again if not row[0].done()]
-            self._cancelled = False
         table = self.routes.table
         if self._again:
-            again, self._again, size_bytes = self._limited(self._again, size_bytes)
+            again, _, self._again, in_frame = self._limited(self._again, in_frame)
             with self._guard:
                 packed = pack_again(again, self._sessions, table, now)
             parts += [RowsPart(one) for one in packed]
         if self._rows:
-            rows, self._rows, size_bytes = self._limited(self._rows, size_bytes)
+            rows, columns, self._rows, in_frame = self._limited(self._rows, in_frame)
             if rows:
-                self._budget.deposit(len(rows))
                 with self._guard:
-                    parts.append(RowsPart(pack_new(rows, self._sessions, table, now)))
+                    self._budget.deposit(len(rows))
+                    parts.append(RowsPart(pack_new(rows, columns, self._sessions, table, now)))
         if self._parcels:
-            parts += super()._take(now, size_bytes)
+            parts += super()._take(now, in_frame)
         return parts
 
-    def _limited(self, rows: list[Row], size_bytes: int) -> tuple[list[Row], list[Row], int]:
-        """The rows of the next frame, those left for the one after, and the frame's bytes."""
+    def _limited(self, rows: list[Row], in_frame: int) -> tuple[list[Row], Columns, list[Row], int]:
+        """The rows of the next frame, their columns, the rows left, and the frame's bytes."""
         config = self.config
-        total = size_bytes + rows_bytes(rows)
+        columns = columns_of(rows)
+        if any(map(_done, columns[0])):
+            # Their callers have gone away, so they need not be sent.
+            rows = [row for row in rows if not row[0].done()]
+            columns = columns_of(rows)
+            if not rows:
+                return rows, columns, rows, in_frame
+        total = in_frame + size_bytes(columns)
         if len(rows) <= config.frame_ops_max and total <= config.frame_bytes_max:
-            return rows, [], total
+            return rows, columns, [], total
         for place, row in enumerate(rows):
             row_bytes = len(row[4]) + len(row[5])
-            over = size_bytes + row_bytes > config.frame_bytes_max
-            if place == config.frame_ops_max or (size_bytes and over):
-                return rows[:place], rows[place:], size_bytes
-            size_bytes += row_bytes
-        return rows, [], size_bytes
+            over = in_frame + row_bytes > config.frame_bytes_max
+            if place == config.frame_ops_max or (in_frame and over):
+                taken = rows[:place]
+                return taken, columns_of(taken), rows[place:], in_frame
+            in_frame += row_bytes
+        return rows, columns, [], in_frame
 
     def _drop_waiting(self, error: Exception) -> None:
         super()._drop_waiting(error)

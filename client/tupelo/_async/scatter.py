@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tupelo._async import runtime
-from tupelo._async.dispatch import Dispatcher
-from tupelo._async.lane import UnitLane
+from tupelo._async.dispatch import Dispatcher, Lane
 from tupelo.batch import GarbledAnswer
 from tupelo.errors import (
     ConnectionLost,
@@ -19,8 +18,10 @@ from tupelo.errors import (
 )
 from tupelo.pieces import Failed, Piece, Work, chunks
 from tupelo.retry import DEADLINE, NOT_SENT, Attempts, Failure
+from tupelo.session import Session
 
-Sent = tuple[UnitLane, Sequence[Piece], "runtime.Pending"]
+Taken = tuple[Session, int, int]
+Sent = tuple[Lane, Sequence[Piece], "runtime.Pending"]
 
 
 async def scatter(
@@ -34,35 +35,25 @@ async def scatter(
         timeout_s = dispatcher.config.timeout_s
     deadline = runtime.monotonic() + timeout_s
     dispatcher.budget.deposit(len(pieces))
-    for piece in pieces:
-        piece.attempts = Attempts(
-            dispatcher.policy, dispatcher.budget, writes=work.writes, deadline=deadline
-        )
-    if work.writes:
-        dispatcher.assign(pieces)
+    taken = dispatcher.assign(pieces) if work.writes else []
     try:
         pending = list(pieces)
         while pending:
             failed = await _attempt(dispatcher, work, pending, deadline)
-            pending = await _decide(dispatcher, failed)
+            pending = await _decide(dispatcher, failed, deadline, work, taken) if failed else []
     finally:
-        for piece in pieces:
-            if piece.token is not None:
-                dispatcher.end(piece.token)
+        dispatcher.end_all(taken)
 
 
 async def _attempt(
     dispatcher: Dispatcher, work: Work, pieces: Sequence[Piece], deadline: float
-) -> list[tuple[UnitLane | None, Failed]]:
+) -> list[tuple[Lane, Failed]]:
     """Asks every owner for its pieces once."""
-    failed: list[tuple[UnitLane | None, Failed]] = []
-    by_lane: dict[UnitLane, list[Piece]] = {}
+    failed: list[tuple[Lane, Failed]] = []
+    by_lane: dict[Lane, list[Piece]] = {}
+    lanes = dispatcher.lanes
     for piece in pieces:
-        lane = dispatcher.lanes[piece.partition]
-        if lane is None:
-            failed.append((None, (piece, dispatcher.no_primary(piece.partition))))
-        else:
-            by_lane.setdefault(lane, []).append(piece)
+        by_lane.setdefault(lanes[piece.partition], []).append(piece)
     sent: list[Sent] = []
     table = dispatcher.routes.table
     for lane, owned in by_lane.items():
@@ -83,9 +74,7 @@ async def _attempt(
     return failed
 
 
-def _failed(
-    lane: UnitLane, chunk: Sequence[Piece], error: Exception
-) -> list[tuple[UnitLane | None, Failed]]:
+def _failed(lane: Lane, chunk: Sequence[Piece], error: Exception) -> list[tuple[Lane, Failed]]:
     """The failure of a whole batch, as one of each of its pieces."""
     code: int = ResultCode.OUTCOME_UNKNOWN
     if isinstance(error, DeadlineExceeded):
@@ -95,7 +84,7 @@ def _failed(
     elif isinstance(error, Overloaded | TooLarge):
         code = error.code
     maybe = isinstance(error, OutcomeUnknown | GarbledAnswer)
-    failed: list[tuple[UnitLane | None, Failed]] = []
+    failed: list[tuple[Lane, Failed]] = []
     for piece in chunk:
         session, number = piece.token or (None, 0)
         failure = Failure(code, str(error), {}, maybe and number > 0, session, number)
@@ -104,14 +93,22 @@ def _failed(
 
 
 async def _decide(
-    dispatcher: Dispatcher, failed: Sequence[tuple[UnitLane | None, Failed]]
+    dispatcher: Dispatcher,
+    failed: Sequence[tuple[Lane, Failed]],
+    deadline: float,
+    work: Work,
+    taken: list[Taken],
 ) -> list[Piece]:
     """The pieces to try again, after the pause that the most patient of them asks for."""
     again: list[Piece] = []
+    renewed: list[Piece] = []
     refresh = False
     delay_s = 0.0
     for lane, (piece, failure) in failed:
-        assert piece.attempts is not None
+        if piece.attempts is None:
+            piece.attempts = Attempts(
+                dispatcher.policy, dispatcher.budget, writes=work.writes, deadline=deadline
+            )
         try:
             decision = dispatcher.decide(
                 piece.attempts, failure, dispatcher.moved(piece.partition, lane)
@@ -121,10 +118,12 @@ async def _decide(
             continue
         if decision.fresh and piece.token is not None:
             dispatcher.renew(piece.token, failure)
-            piece.token = dispatcher.next_token()
+            renewed.append(piece)
         refresh = refresh or decision.refresh
         delay_s = max(delay_s, decision.delay_s)
         again.append(piece)
+    if renewed:
+        taken += dispatcher.assign(renewed)
     if refresh:
         await dispatcher.routes.refresh()
     if delay_s > 0.0:

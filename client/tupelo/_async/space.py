@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, Generic, TypeVar, overload
 
 from tupelo import kinds
-from tupelo._async.dispatch import Dispatcher
+from tupelo._async.dispatch import Dispatcher, Operation
+from tupelo._async.runtime import monotonic
 from tupelo._async.scan import Scan
 from tupelo._async.scatter import scatter
 from tupelo.batch import Outcome
@@ -14,6 +15,7 @@ from tupelo.codec import SpaceCodec
 from tupelo.errors import InvalidArgument
 from tupelo.pieces import Ask, Asking, Bulk, Group, combined_error, decode_count, grouped
 from tupelo.results import Token, Versioned, Written, WrittenMany
+from tupelo.retry import Failure
 from tupelo.schema import SpaceSchema, decode_schema
 
 V = TypeVar("V")
@@ -56,9 +58,14 @@ class Space(Generic[V]):
         codec = self._codec or await self._resolve()
         dispatcher = self._dispatcher
         key_bytes, partition = codec.locate(key, dispatcher.partitions)
-        outcome = await dispatcher.run(
-            kinds.GET, self.name, partition, key_bytes, b"", 0, 0, timeout_s, strict
+        deadline = monotonic() + (dispatcher.timeout_s if timeout_s is None else timeout_s)
+        lane = dispatcher.lanes[partition]
+        outcome = await lane.submit(
+            kinds.GET, partition, self.name, key_bytes, b"", 0, 0, deadline, strict
         )
+        if isinstance(outcome, Failure):
+            operation = Operation(kinds.GET, self.name, partition, key_bytes, b"", 0, 0, strict)
+            outcome = await dispatcher.again(operation, outcome, lane, deadline)
         if outcome[0]:
             return None
         value: V = codec.decode_value(outcome[2])
@@ -96,16 +103,9 @@ class Space(Generic[V]):
         A key given as a list comes back as a tuple.
         """
         codec = self._codec or await self._resolve()
-        dispatcher = self._dispatcher
-        partitions = dispatcher.partitions
-        asked: dict[bytes, Any] = {}
-        located: list[tuple[bytes, bytes, int]] = []
-        for key in keys:
-            key_bytes, partition = codec.locate(key, partitions)
-            asked[key_bytes] = tuple(key) if key.__class__ is list else key
-            located.append((key_bytes, b"", partition))
-        work = Bulk(kinds.GET, self.name, strict=strict)
-        groups, _ = await self._bulk(work, located, timeout_s)
+        asked = {codec.encode_key(key): key for key in map(_hashable, keys)}
+        located = codec.located_keys(asked.values(), self._dispatcher.partitions)
+        groups = await self._bulk(Bulk(kinds.GET, self.name, strict=strict), located, timeout_s)
         decode = codec.decode_value
         found = {key: value for group in groups for key, value in group.found}
         return {asked[key]: decode(found[key]) for key in asked if key in found}
@@ -170,16 +170,18 @@ class Space(Generic[V]):
             key, value = _typed_pair(codec, key, value)
         dispatcher = self._dispatcher
         key_bytes, partition = codec.locate(key, dispatcher.partitions)
-        outcome = await dispatcher.run(
-            kinds.PUT,
-            self.name,
-            partition,
-            key_bytes,
-            codec.encode_value(value),
-            0 if ttl_s is None else ttl_ms(ttl_s),
-            0,
-            timeout_s,
+        stored = codec.encode_value(value)
+        lives_ms = 0 if ttl_s is None else ttl_ms(ttl_s)
+        deadline = monotonic() + (dispatcher.timeout_s if timeout_s is None else timeout_s)
+        lane = dispatcher.lanes[partition]
+        outcome = await lane.submit(
+            kinds.PUT, partition, self.name, key_bytes, stored, lives_ms, 0, deadline
         )
+        if isinstance(outcome, Failure):
+            operation = Operation(
+                kinds.PUT, self.name, partition, key_bytes, stored, lives_ms, 0, False
+            )
+            outcome = await dispatcher.again(operation, outcome, lane, deadline)
         version = outcome[1]
         return Written(Token(partition, outcome[3], version), version, outcome[4])
 
@@ -294,26 +296,17 @@ class Space(Generic[V]):
         many (`entries_done`, `entries_failed`, `partitions_failed`).
         """
         codec = self._codec or await self._resolve()
-        partitions = self._dispatcher.partitions
-        encode = codec.encode_value
-        located: list[tuple[bytes, bytes, int]] = []
-        for key, value in _pairs(codec, entries):
-            key_bytes, partition = codec.locate(key, partitions)
-            located.append((key_bytes, encode(value), partition))
+        located = codec.located(_pairs(codec, entries), self._dispatcher.partitions)
         work = Bulk(kinds.PUT, self.name, 0 if ttl_s is None else ttl_ms(ttl_s))
-        return _written_many(*await self._bulk(work, located, timeout_s))
+        return _written_many(await self._bulk(work, located, timeout_s))
 
     async def delete_many(
         self, keys: Iterable[Any], *, timeout_s: float | None = None
     ) -> WrittenMany:
         """Removes many entries; keys without one are passed over. Errors as of `put_many`."""
         codec = self._codec or await self._resolve()
-        partitions = self._dispatcher.partitions
-        located: list[tuple[bytes, bytes, int]] = []
-        for key in keys:
-            key_bytes, partition = codec.locate(key, partitions)
-            located.append((key_bytes, b"", partition))
-        return _written_many(*await self._bulk(Bulk(kinds.DELETE, self.name), located, timeout_s))
+        located = codec.located_keys(keys, self._dispatcher.partitions)
+        return _written_many(await self._bulk(Bulk(kinds.DELETE, self.name), located, timeout_s))
 
     # Helpers.
 
@@ -338,19 +331,20 @@ class Space(Generic[V]):
         return _written(partition, outcome)
 
     async def _bulk(
-        self, work: Bulk, located: list[tuple[bytes, bytes, int]], timeout_s: float | None
-    ) -> tuple[list[Group], int]:
+        self, work: Bulk, located: Mapping[int, dict[bytes, bytes]], timeout_s: float | None
+    ) -> list[Group]:
         config = self._dispatcher.config
-        if len(located) > config.bulk_items_max:
+        count = sum(map(len, located.values()))
+        if count > config.bulk_items_max:
             raise InvalidArgument(
-                f"{len(located)} entries in one call; bulk_items_max is {config.bulk_items_max}"
+                f"{count} entries in one call; bulk_items_max is {config.bulk_items_max}"
             )
-        groups, rows = grouped(located, config)
+        groups = grouped(located, config)
         await scatter(self._dispatcher, work, groups, timeout_s)
         error = combined_error(groups)
         if error is not None:
             raise error
-        return groups, rows
+        return groups
 
     async def _ready(self) -> SpaceCodec:
         return self._codec or await self._resolve()
@@ -375,6 +369,10 @@ def ttl_ms(ttl_s: float) -> int:
     if not 0 < ttl_s <= _TTL_S_MAX:
         raise InvalidArgument(f"ttl_s must be above 0 and at most {_TTL_S_MAX}, not {ttl_s!r}")
     return max(1, round(ttl_s * 1000))
+
+
+def _hashable(key: Any) -> Any:
+    return tuple(key) if key.__class__ is list else key
 
 
 def _check_version(version: int) -> None:
@@ -419,9 +417,9 @@ def _written(partition: int, outcome: Outcome) -> Written | None:
     return Written(Token(partition, outcome[3], version), version, outcome[4])
 
 
-def _written_many(groups: list[Group], rows: int) -> WrittenMany:
+def _written_many(groups: list[Group]) -> WrittenMany:
     return WrittenMany(
         tokens=tuple([Token(group.partition, group.epoch, group.version) for group in groups]),
-        entries=rows,
+        entries=sum([len(group.entries) for group in groups]),
         copies=min([group.copies for group in groups], default=0),
     )
