@@ -76,6 +76,6 @@ def check_history(ops: Iterable[Op], model: Model, states_max: int = STATES_MAX)
         if found.outcome == "undecided":
             undecided.append(key)
         elif found.outcome == "violation":
-            text, kept = explain(own, found, model, states_max)
+            text, kept = explain(own, found, model)
             return Verdict("violation", number, states, tuple(undecided), text, tuple(kept))
     return Verdict("undecided" if undecided else "ok", len(keys), states, tuple(undecided))

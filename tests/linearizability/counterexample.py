@@ -9,71 +9,76 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tests.linearizability.history import Op, as_unknown
-from tests.linearizability.models import Model
+from tests.linearizability.models import Model, State
 from tests.linearizability.search import Found, prefix, search
 
-STEPS_MAX = 200  # searches spent on shortening
+STATES_MAX = 5_000  # of one search for shortening
+BUDGET = 200_000  # of all of them together
 LINES_MAX = 40
 
 
-def explain(ops: Sequence[Op], found: Found, model: Model, states_max: int) -> tuple[str, list[Op]]:
+def explain(ops: Sequence[Op], found: Found, model: Model) -> tuple[str, list[Op]]:
     """Text and operations of a small history that is still a violation."""
     if found.blocked is None:
         raise ValueError("only a violation can be explained")
-    kept = sorted(prefix(ops, found.blocked), key=lambda op: (op.invoked, op.returned))
-    kept, starts_anywhere = _cut_front(kept, model, states_max)
-    starts = model.possible_starts(kept) if starts_anywhere else [model.initial()]
-    kept = _drop_reads(kept, model, list(starts), states_max)
-    last = search(kept, model, list(starts), states_max)
+    whole = sorted(prefix(ops, found.blocked), key=lambda op: (op.invoked, op.returned))
+    shortener = _Shortener(model)
+    kept = shortener.cut_front(whole)
+    starts_anywhere = kept is not whole
+    starts = list(model.possible_starts(kept)) if starts_anywhere else [model.initial()]
+    kept = shortener.drop_reads(kept, starts)
+    last = search(kept, model, starts, STATES_MAX)
     return _tell(kept, last, len(ops), starts_anywhere), kept
 
 
-def _violates(ops: Sequence[Op], model: Model, starts: Sequence[object], states_max: int) -> bool:
-    return search(ops, model, starts, states_max).outcome == "violation"
+class _Shortener:
+    """Searches again and again, within one budget; what it cannot decide it leaves as it is."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._budget = BUDGET
+
+    def _violates(self, ops: Sequence[Op], starts: Sequence[State]) -> bool:
+        for start in starts:
+            if self._budget <= 0:
+                return False
+            found = search(ops, self._model, [start], min(STATES_MAX, self._budget))
+            self._budget -= found.states
+            if found.outcome != "violation":
+                return False
+        return True
+
+    def cut_front(self, ops: list[Op]) -> list[Op]:
+        """The shortest end of the history, by bisection, that fits no state it could begin in.
+
+        An operation that was under way when the kept part begins may have taken effect before or
+        after: it stays, but with an unknown outcome.
+        """
+        if not self._model.possible_starts(ops):
+            return ops
+        low, high = 0, len(ops) - 1
+        while low < high:
+            middle = (low + high + 1) // 2
+            rest = _from(ops, middle)
+            if self._violates(rest, self._model.possible_starts(rest)):
+                low = middle
+            else:
+                high = middle - 1
+        return _from(ops, low) if low else ops
+
+    def drop_reads(self, ops: list[Op], starts: Sequence[State]) -> list[Op]:
+        """Leaves out reads one at a time, latest first."""
+        for op in reversed(ops):
+            if self._model.read_only(op):
+                fewer = [other for other in ops if other is not op]
+                if self._violates(fewer, starts):
+                    ops = fewer
+        return ops
 
 
-def _cut_front(ops: list[Op], model: Model, states_max: int) -> tuple[list[Op], bool]:
-    """The shortest end of the history, by bisection, that fits no state it could begin in.
-
-    An operation that was under way when the kept part begins may have taken effect before or after:
-    it stays, but with an unknown outcome.
-    """
-    if not model.possible_starts(ops):
-        return ops, False
-
-    def tail(start: int) -> list[Op]:
-        begin = ops[start].invoked
-        return [*(as_unknown(op) for op in ops[:start] if op.returned >= begin), *ops[start:]]
-
-    def bad(start: int) -> bool:
-        rest = tail(start)
-        return _violates(rest, model, model.possible_starts(rest), states_max)
-
-    low, high = 0, len(ops) - 1
-    while low < high:
-        middle = (low + high + 1) // 2
-        if bad(middle):
-            low = middle
-        else:
-            high = middle - 1
-    if low == 0:
-        return ops, False
-    return tail(low), True
-
-
-def _drop_reads(ops: list[Op], model: Model, starts: list[object], states_max: int) -> list[Op]:
-    """Leaves out reads one at a time, latest first."""
-    steps = 0
-    for op in reversed(ops):
-        if not model.read_only(op):
-            continue
-        if steps >= STEPS_MAX:
-            break
-        steps += 1
-        fewer = [other for other in ops if other is not op]
-        if _violates(fewer, model, starts, states_max):
-            ops = fewer
-    return ops
+def _from(ops: list[Op], start: int) -> list[Op]:
+    begin = ops[start].invoked
+    return [*(as_unknown(op) for op in ops[:start] if op.returned >= begin), *ops[start:]]
 
 
 def _tell(ops: list[Op], found: Found, total: int, starts_anywhere: bool) -> str:
