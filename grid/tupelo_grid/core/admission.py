@@ -61,8 +61,6 @@ class Admission:
             known = state.results.get(op_number)
             if known is not None:
                 return (OK, known, b"") if isinstance(known, int) else known[1]
-            if state.ended:
-                return self._expired(partition, "it was closed")
             if op_number < state.floor:
                 return Refusal(
                     ResultCode.STALE_TOKEN,
@@ -70,7 +68,7 @@ class Admission:
                     "again",
                 )
         elif session <= partition.sessions.evicted_through:
-            return self._expired(partition, "too many newer ones were active")
+            return self._expired(partition)
         elif len(partition.sessions.states) >= self.limits.sessions_max:
             self._evict(primary)
         return self.overload(primary)
@@ -95,9 +93,9 @@ class Admission:
         return None
 
     @staticmethod
-    def _expired(partition: Partition, why: str) -> Refusal:
+    def _expired(partition: Partition) -> Refusal:
         above = partition.sessions.evicted_through
-        message = f"the client session is no longer known: {why}; open a new one"
+        message = "the client session was evicted, as newer ones were active; open a new one"
         return Refusal(ResultCode.SESSION_EXPIRED, message, {"session_above": above})
 
     def _evict(self, primary: Primary) -> None:

@@ -19,7 +19,8 @@ Remembered = int | tuple[int, Result]
 # Answered results are swept out when a session holds this many.
 SWEEP_RESULTS_MIN = 32
 
-NEW_SESSION = -1
+# (floor, last) of a session before a record; None: the record began it.
+Before = tuple[int, int] | None
 
 
 class SessionState:
@@ -28,13 +29,12 @@ class SessionState:
     `last` is the sequence of its newest record here: the oldest sessions are evicted first.
     """
 
-    __slots__ = ("ended", "floor", "last", "results")
+    __slots__ = ("floor", "last", "results")
 
     def __init__(self) -> None:
         self.floor = 0
         self.results: dict[int, Remembered] = {}
         self.last = 0
-        self.ended = False
 
     def sweep(self, floor: int) -> None:
         """Forgets results below a floor that is committed."""
@@ -52,28 +52,29 @@ class SessionTable:
         self.states: dict[int, SessionState] = {}
         self.evicted_through = 0
 
-    def note(self, record: Record, sequence: int) -> int:
-        """Takes in a client's record. Returns the floor before it, for undo."""
+    def note(self, record: Record, sequence: int) -> Before:
+        """Takes in a client's record. Returns what `undo` needs."""
         _, session, number, floor, result, _ = record
+        before: Before
         state = self.states.get(session)
         if state is None:
             state = self.states[session] = SessionState()
-            before = NEW_SESSION
+            before = None
         else:
-            before = state.floor
+            before = (state.floor, state.last)
         if floor > state.floor:
             state.floor = floor
         state.results[number] = sequence if result is None else (sequence, result)
         state.last = sequence
         return before
 
-    def undo(self, record: Record, floor_before: int) -> None:
+    def undo(self, record: Record, before: Before) -> None:
+        if before is None:
+            del self.states[record[1]]
+            return
         state = self.states[record[1]]
         del state.results[record[2]]
-        if floor_before == NEW_SESSION:
-            del self.states[record[1]]
-        else:
-            state.floor = floor_before
+        state.floor, state.last = before
 
     def sweep(self, session: int, committed_floor: int) -> None:
         state = self.states.get(session)
@@ -99,14 +100,13 @@ class SessionTable:
         self.evicted_through, gone = before[0], before[1]
         self.states.update(gone)
 
-    def dump(self) -> list[tuple[int, int, int, bool, list[tuple[int, Remembered]]]]:
+    def dump(self) -> list[tuple[int, int, int, list[tuple[int, Remembered]]]]:
         """For snapshots and digests: only what a replica must agree on, in a fixed order."""
         return [
             (
                 session,
                 state.floor,
                 state.last,
-                state.ended,
                 sorted((n, r) for n, r in state.results.items() if n >= state.floor),
             )
             for session, state in sorted(self.states.items())
@@ -116,12 +116,12 @@ class SessionTable:
     def load(
         cls,
         evicted_through: int,
-        rows: Iterable[tuple[int, int, int, bool, list[tuple[int, Remembered]]]],
+        rows: Iterable[tuple[int, int, int, list[tuple[int, Remembered]]]],
     ) -> SessionTable:
         table = cls()
         table.evicted_through = evicted_through
-        for session, floor, last, ended, results in rows:
+        for session, floor, last, results in rows:
             state = table.states[session] = SessionState()
-            state.floor, state.last, state.ended = floor, last, ended
+            state.floor, state.last = floor, last
             state.results = dict(results)
         return table

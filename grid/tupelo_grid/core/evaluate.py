@@ -181,7 +181,7 @@ class Evaluator:
         assert batch.values is not None
         number = batch.op_numbers[i]
         state = primary.partition.sessions.states.get(session)
-        if state is None or state.ended or number in state.results or number < state.floor:
+        if state is None or number in state.results or number < state.floor:
             self._write(pending, i, kinds_of.PUT, name, primary, now_ms, waits)
             return
         refusal = self.admission.overload(primary)

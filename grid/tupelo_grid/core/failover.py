@@ -19,7 +19,6 @@ from tupelo_grid.core.table import (
     Lease,
     PartitionConfig,
     PartitionState,
-    Versioned,
     encode,
     lease_key,
     part_key,

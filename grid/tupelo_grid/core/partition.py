@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 import xxhash
 
-from tupelo_grid.core.dedupe import SessionState, SessionTable
+from tupelo_grid.core.dedupe import SessionTable
 from tupelo_grid.core.expiry import Deadlines
 from tupelo_grid.core.journal import RECORD_OVERHEAD_BYTES, Journal, record_bytes
-from tupelo_grid.core.records import SESSION_END, SESSION_EVICT, WRITE, Entry, Mutation, Record
+from tupelo_grid.core.records import SESSION_EVICT, WRITE, Entry, Mutation, Record
 
 # (what the record replaced, what it did to the session table)
 Undo = tuple[tuple[Entry | None, ...], Any]
@@ -73,8 +73,6 @@ class Partition:
                 table_undo = self.sessions.note(record, sequence)
         elif record[0] == SESSION_EVICT:
             table_undo = self.sessions.evict(_evicted(record))
-        elif record[0] == SESSION_END:
-            table_undo = self._end_session(record[1], sequence)
         self._undo.append((replaced, table_undo))
         return sequence
 
@@ -111,17 +109,6 @@ class Partition:
             self.deadlines.add(deadline_ms, space, key)
         return replaced
 
-    def _end_session(self, session: int, sequence: int) -> tuple[bool, SessionState | None]:
-        state = self.sessions.states.get(session)
-        if state is None:
-            state = self.sessions.states[session] = SessionState()
-            state.ended, state.last = True, sequence
-            return (True, None)
-        before = SessionState()
-        before.floor, before.results, before.last = state.floor, state.results, state.last
-        state.ended, state.results, state.last = True, {}, sequence
-        return (False, before)
-
     def truncate(self, sequence: int) -> None:
         """Takes every record after `sequence` back. It must be neither committed nor too old."""
         assert sequence >= self.commit, "a committed record would be cut"
@@ -138,16 +125,10 @@ class Partition:
                 self.spaces[space][key] = entry
                 if entry[2]:
                     self.deadlines.add(entry[2], space, key)
-        if table_undo is None:
-            return
-        if record[0] == WRITE:
+        if record[0] == WRITE and record[1]:
             self.sessions.undo(record, table_undo)
         elif record[0] == SESSION_EVICT:
             self.sessions.restore(table_undo)
-        elif table_undo[0]:
-            del self.sessions.states[record[1]]
-        else:
-            self.sessions.states[record[1]] = table_undo[1]
 
     def advance_commit(self, commit: int) -> None:
         """Makes records up to `commit` final. Never goes back, never beyond what is held."""

@@ -1,0 +1,143 @@
+"""Frames survive the wire; damaged ones are refused, whatever is wrong with them."""
+
+from __future__ import annotations
+
+import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tupelo.v1 import replication_pb2 as pb
+from tupelo_grid.core.frames import Ack, CatchUp, Frame, Position, SnapshotChunk
+from tupelo_grid.core.records import Record
+from tupelo_grid.transport.replication import LENGTH_BYTES, FrameProtocol
+from tupelo_grid.transport.replication_codec import (
+    BadFrame,
+    decode_ack,
+    decode_frame,
+    encode_ack,
+    encode_frame,
+)
+
+GRID = b"0123456789abcdef"
+u64 = st.integers(0, 2**64 - 1)
+small = st.integers(0, 1000)
+names = st.text("abc", min_size=1, max_size=3)
+mutations = st.tuples(names, st.binary(max_size=5), st.none() | st.binary(max_size=5), small)
+results = st.none() | st.tuples(st.integers(0, 255), small, st.binary(max_size=5))
+records: st.SearchStrategy[Record] = st.tuples(
+    st.integers(1, 6), u64, u64, u64, results, st.lists(mutations, max_size=3).map(tuple)
+)
+pairs = st.lists(st.tuples(small, small), max_size=3)
+
+
+@st.composite
+def frames(draw: st.DrawFn) -> Frame:
+    batch = draw(st.lists(records, max_size=5))
+    columns = [draw(st.lists(small, min_size=len(batch), max_size=len(batch))) for _ in range(3)]
+    return Frame(
+        draw(names),
+        draw(names),
+        draw(u64),
+        draw(u64),
+        *columns,
+        records=batch,
+        catch_ups=draw(
+            st.lists(
+                st.builds(
+                    CatchUp, small, small, small, small, small, pairs, st.lists(records, max_size=3)
+                ),
+                max_size=2,
+            )
+        ),
+        snapshots=draw(
+            st.lists(
+                st.builds(
+                    SnapshotChunk, small, small, u64, small, st.booleans(), small, st.binary()
+                ),
+                max_size=2,
+            )
+        ),
+        probes=draw(pairs),
+        confirms=draw(pairs),
+        commits=draw(st.lists(st.tuples(small, small, small, small), max_size=3)),
+    )
+
+
+@given(frames())
+def test_a_frame_comes_back_as_it_was(frame: Frame) -> None:
+    wire = encode_frame(frame, GRID).SerializeToString()
+    assert decode_frame(pb.ReplicationFrame.FromString(wire)) == frame
+
+
+positions = st.builds(Position, small, small, st.booleans(), small, small, pairs)
+
+
+@given(st.builds(Ack, names, names, u64, u64, st.booleans(), st.lists(positions, max_size=3)))
+def test_an_acknowledgement_comes_back_as_it_was(ack: Ack) -> None:
+    wire = encode_ack(ack, GRID).SerializeToString()
+    assert decode_ack(pb.ReplicationAck.FromString(wire)) == ack
+
+
+@settings(max_examples=300)
+@given(frames(), st.integers(0, 10_000), st.integers(0, 255))
+def test_a_damaged_frame_is_refused_or_still_a_frame(frame: Frame, place: int, byte: int) -> None:
+    wire = bytearray(encode_frame(frame, GRID).SerializeToString())
+    wire[place % len(wire)] = byte
+    try:
+        decoded = decode_frame(pb.ReplicationFrame.FromString(bytes(wire)))
+    except (BadFrame, DecodeError, UnicodeDecodeError):
+        return
+    assert len(decoded.records) == len(decoded.partitions)
+
+
+def test_columns_that_do_not_fit_are_refused() -> None:
+    frame = Frame("a", "b", 1, 1, [1], [1], [1], [(1, 0, 0, 0, None, (("s", b"k", b"v", 0),))])
+    message = encode_frame(frame, GRID)
+    message.appends.epochs.append(2)
+    with pytest.raises(BadFrame):
+        decode_frame(message)
+    message = encode_frame(frame, GRID)
+    message.appends.records.space_index.append(9)
+    with pytest.raises(BadFrame):
+        decode_frame(message)
+
+
+class FakeTransport:
+    aborted = False
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        self.high = high
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def connect(frame_bytes_max: int = 100) -> tuple[FrameProtocol, FakeTransport, list[bytes]]:
+    received: list[bytes] = []
+    protocol = FrameProtocol(frame_bytes_max, received.append)
+    transport = FakeTransport()
+    protocol.connection_made(transport)  # type: ignore[arg-type]
+    return protocol, transport, received
+
+
+@given(st.lists(st.binary(max_size=60), max_size=6), st.lists(st.integers(1, 30), min_size=1))
+def test_frames_are_cut_out_of_any_pieces(bodies: list[bytes], sizes: list[int]) -> None:
+    protocol, transport, received = connect()
+    stream = b"".join(len(body).to_bytes(LENGTH_BYTES, "big") + body for body in bodies)
+    start = turn = 0
+    while start < len(stream):
+        size = sizes[turn % len(sizes)]
+        protocol.data_received(stream[start : start + size])
+        start, turn = start + size, turn + 1
+    assert received == bodies
+    assert not transport.aborted
+
+
+def test_a_frame_beyond_the_limit_closes_the_connection() -> None:
+    protocol, transport, received = connect(frame_bytes_max=10)
+    protocol.data_received((11).to_bytes(LENGTH_BYTES, "big"))
+    assert transport.aborted
+    assert received == []
