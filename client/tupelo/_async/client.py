@@ -222,5 +222,5 @@ class Grid:
 
     def _open_dispatcher(self) -> Dispatcher:
         if self._dispatcher is None:
-            raise ConnectionLost("the grid is not connected: use `async with` or await connect()")
+            raise ConnectionLost("the grid is not connected: enter or await what connect() gives")
         return self._dispatcher

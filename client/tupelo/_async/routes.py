@@ -34,6 +34,7 @@ class RouteKeeper:
         self._table: RouteTable | None = None
         self._channels: dict[str, runtime.Channel] = {}
         self._lock = runtime.Lock()
+        self._guard = runtime.guard()
         self._asked_at = 0.0
         self._background = runtime.Background()
 
@@ -46,11 +47,12 @@ class RouteKeeper:
 
     def channel(self, address: str) -> runtime.Channel:
         """The channel to an address, made when first asked for."""
-        channel = self._channels.get(address)
-        if channel is None:
-            channel = runtime.open_channel(address, self.config)
-            self._channels[address] = channel
-        return channel
+        with self._guard:
+            channel = self._channels.get(address)
+            if channel is None:
+                channel = runtime.open_channel(address, self.config)
+                self._channels[address] = channel
+            return channel
 
     async def drop_channel(self, address: str) -> None:
         channel = self._channels.pop(address, None)
@@ -65,13 +67,14 @@ class RouteKeeper:
         table = table_of(response)
         if table is None:
             return False
-        known = self._table
-        newest = merged(known, table, replace=seed)
-        if newest is known:
-            return False
-        self._table = newest
-        self._tell(newest)
-        return True
+        with self._guard:
+            known = self._table
+            newest = merged(known, table, replace=seed)
+            if newest is known:
+                return False
+            self._table = newest
+            self._tell(newest)
+            return True
 
     def _tell(self, table: RouteTable) -> None:
         for changed in self.on_change:
@@ -112,8 +115,9 @@ class RouteKeeper:
                 self.last_error = f"{address}: it has no partition table yet"
                 continue
             if seed and self.router != address:
-                self.router = address
-                self._tell(self._table)
+                with self._guard:
+                    self.router = address
+                    self._tell(self._table)
             return True
         return False
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import grpc.aio
 
+from tupelo.codec import SpaceCodec
 from tupelo.config import ClientConfig
 from tupelo.session import SESSION_RANDOM_BITS, session_id
 from tupelo.transport import channel_options
@@ -24,6 +25,7 @@ Cancelled = asyncio.CancelledError
 Channel = grpc.aio.Channel
 Pending = asyncio.Future[list[BatchResult]]
 Guard = AbstractContextManager[object]
+CodecLoader = Callable[[], Awaitable[SpaceCodec]]
 
 # Guards the numbering of operations; one event loop needs no lock.
 guard: Callable[[], Guard] = nullcontext

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
 from typing import Generic, Self, TypeVar
 
 import msgspec
 
 from tupelo import kinds
+from tupelo._async import runtime
 from tupelo._async.dispatch import Dispatcher
 from tupelo._async.scatter import scatter
 from tupelo.codec import SpaceCodec
@@ -31,7 +31,7 @@ class Scan(Generic[V]):
         self,
         dispatcher: Dispatcher,
         space: str,
-        codec: Callable[[], Awaitable[SpaceCodec]],
+        codec: runtime.CodecLoader,
         page_size: int | None,
         page_token: str,
         timeout_s: float | None,

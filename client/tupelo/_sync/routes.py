@@ -1,0 +1,146 @@
+# Made from tupelo/_async/routes.py by scripts/make_sync.py: change it there.
+"""Keeps the partition table new: one request at a time, to whoever answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import grpc
+
+from tupelo._sync import runtime
+from tupelo.config import ClientConfig
+from tupelo.errors import ConnectionLost
+from tupelo.routing import RouteTable, merged, table_of
+from tupelo.transport import describe, space_stub
+from tupelo.v1.data_pb2 import RouteRequest, RouteResponse
+
+
+class RouteKeeper:
+    """The newest partition table that anybody told this client, and the channels to ask for more.
+
+    Args:
+        seeds: "host:port" of routers or units; asked first, in this order.
+        config: limits and pauses.
+
+    The functions in `on_change` are called with every newer table, and when `router` (the seed that
+    answered last) changes.
+    """
+
+    def __init__(self, seeds: Sequence[str], config: ClientConfig) -> None:
+        self.seeds = tuple(seeds)
+        self.config = config
+        self.on_change: list[Callable[[RouteTable], None]] = []
+        self.last_error = ""
+        self.router = self.seeds[0]
+        self._table: RouteTable | None = None
+        self._channels: dict[str, runtime.Channel] = {}
+        self._lock = runtime.Lock()
+        self._guard = runtime.guard()
+        self._asked_at = 0.0
+        self._background = runtime.Background()
+
+    @property
+    def table(self) -> RouteTable:
+        """Raises ConnectionLost before the first table has come."""
+        if self._table is None:
+            raise ConnectionLost(f"no partition table yet from {', '.join(self.seeds)}")
+        return self._table
+
+    def channel(self, address: str) -> runtime.Channel:
+        """The channel to an address, made when first asked for."""
+        with self._guard:
+            channel = self._channels.get(address)
+            if channel is None:
+                channel = runtime.open_channel(address, self.config)
+                self._channels[address] = channel
+            return channel
+
+    def drop_channel(self, address: str) -> None:
+        channel = self._channels.pop(address, None)
+        if channel is not None:
+            runtime.close_channel(channel)
+
+    def chance(self) -> float:
+        return runtime.chance()
+
+    def offer(self, response: RouteResponse, *, seed: bool = False) -> bool:
+        """Takes a table that came along with an answer. True when it changed what is known."""
+        table = table_of(response)
+        if table is None:
+            return False
+        with self._guard:
+            known = self._table
+            newest = merged(known, table, replace=seed)
+            if newest is known:
+                return False
+            self._table = newest
+            self._tell(newest)
+            return True
+
+    def _tell(self, table: RouteTable) -> None:
+        for changed in self.on_change:
+            changed(table)
+
+    def refresh_soon(self) -> None:
+        """`refresh` without waiting for it."""
+        self._background.start(self.refresh)
+
+    def refresh(self) -> bool:
+        """Asks seeds and known units for the table until one answers; False when none does.
+
+        Callers at the same time share one round, and rounds keep `route_interval_s` apart: a call
+        right after another round returns at once.
+        """
+        asked_at = self._asked_at
+        with self._lock:
+            if self._asked_at != asked_at:
+                return True
+            pause_s = asked_at + self.config.route_interval_s - runtime.monotonic()
+            if asked_at and pause_s > 0:
+                runtime.sleep(pause_s)
+            answered = self._ask_around()
+            self._asked_at = runtime.monotonic()
+            return answered
+
+    def _ask_around(self) -> bool:
+        known = self._table.units() if self._table else []
+        for address in dict.fromkeys((self.router, *self.seeds, *known)):
+            seed = address in self.seeds
+            try:
+                response = self._ask(address)
+            except grpc.RpcError as error:
+                self.last_error = f"{address}: {describe(error)}"
+                continue
+            self.offer(response, seed=seed)
+            if self._table is None:
+                self.last_error = f"{address}: it has no partition table yet"
+                continue
+            if seed and self.router != address:
+                with self._guard:
+                    self.router = address
+                    self._tell(self._table)
+            return True
+        return False
+
+    def _ask(self, address: str) -> RouteResponse:
+        stub = space_stub(self.channel(address))
+        response: RouteResponse = stub.Route(RouteRequest(), timeout=self.config.route_timeout_s)
+        return response
+
+    def first(self) -> RouteTable:
+        """Asks until there is a table. Raises ConnectionLost after `connect_timeout_s`."""
+        deadline = runtime.monotonic() + self.config.connect_timeout_s
+        while not self.refresh() or self._table is None:
+            if runtime.monotonic() >= deadline:
+                raise ConnectionLost(
+                    f"no grid answered at {', '.join(self.seeds)} within "
+                    f"{self.config.connect_timeout_s:g} s ({self.last_error}); is it running?"
+                )
+            runtime.sleep(self.config.route_interval_s)
+        return self._table
+
+    def close(self) -> None:
+        self._background.close()
+        channels, self._channels = self._channels, {}
+        for channel in channels.values():
+            runtime.close_channel(channel)

@@ -1,0 +1,73 @@
+"""What `tupelo._async.runtime` is, with threads behind it. Written by hand.
+
+Everything that gevent replaces is looked up when it is called, so that it does not matter whether
+tupelo or the patch is imported first.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import grpc
+
+from tupelo.codec import SpaceCodec
+from tupelo.config import ClientConfig
+from tupelo.session import SESSION_RANDOM_BITS, session_id
+from tupelo.transport import channel_options
+from tupelo.v1.data_pb2 import BatchResult
+
+Channel = grpc.Channel
+Guard = AbstractContextManager[object]
+CodecLoader = Callable[[], SpaceCodec]
+
+monotonic = time.monotonic
+chance = random.random
+
+
+class Pending(Protocol):
+    """Batches on their way."""
+
+    def result(self) -> list[BatchResult]: ...
+
+
+def Lock() -> Guard:
+    return threading.Lock()
+
+
+def guard() -> Guard:
+    return threading.RLock()
+
+
+def sleep(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def open_channel(address: str, config: ClientConfig) -> Channel:
+    return grpc.insecure_channel(address, options=channel_options(config))
+
+
+def close_channel(channel: Channel) -> None:
+    channel.close()
+
+
+def new_session_id() -> int:
+    return session_id(time.time_ns() // 1_000_000, random.getrandbits(SESSION_RANDOM_BITS))
+
+
+def wait(pending: Pending) -> list[BatchResult]:
+    return pending.result()
+
+
+class Background:
+    """There are no threads of our own: what the async client does beside, is done at once."""
+
+    def start(self, run: Callable[[], Any]) -> None:
+        run()
+
+    def close(self) -> None:
+        return
