@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tupelo_grid.core.frames import Ack, CatchUp, Frame, Position, SnapshotChunk
-from tupelo_grid.core.journal import epoch_at
+from tupelo_grid.core.journal import common_point, epoch_at
 from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.snapshot import SnapshotBuilder, SnapshotError
 
@@ -47,6 +47,21 @@ class Receiver:
         self.epochs = epochs
         self.adopt = adopt
         self.inbound: dict[str, Inbound] = {}
+        self._members: dict[int, int] = {}
+
+    def drop(self, number: int, revision: int) -> None:
+        """We are no member by the table at `revision`: the replica goes, unless that is old news.
+
+        A primary that acts on a newer table has counted on what we hold, or is about to.
+        """
+        if revision <= self._members.get(number, 0):
+            return
+        self.replicas.pop(number, None)
+        for inbound in self.inbound.values():
+            inbound.builders.pop(number, None)
+            if number in inbound.accepted:
+                inbound.accepted.discard(number)
+                inbound.refused.add(number)
 
     def receive(self, frame: Frame) -> Ack | None:
         """Takes in a frame. None: nothing to say (it was not for us, or out of date)."""
@@ -62,7 +77,7 @@ class Receiver:
         if frame.position <= inbound.position:
             return self._ack(frame.sender, inbound, [])
         inbound.position = frame.position
-        answers = [self._probe(inbound, number, epoch) for number, epoch in frame.probes]
+        answers = [self._probe(inbound, *probe) for probe in frame.probes]
         for chunk in frame.snapshots:
             self._snapshot(inbound, chunk)
         for catch_up in frame.catch_ups:
@@ -110,13 +125,14 @@ class Receiver:
             self.epochs[number] = epoch
         return True
 
-    def _probe(self, inbound: Inbound, number: int, epoch: int) -> Position:
+    def _probe(self, inbound: Inbound, number: int, epoch: int, revision: int) -> Position:
         inbound.refused.discard(number)
         inbound.accepted.discard(number)
         inbound.builders.pop(number, None)
         if not self._current(inbound, number, epoch):
             inbound.refused.discard(number)
             return self._position(number, refused=True)
+        self._members[number] = max(revision, self._members.get(number, 0))
         return self._position(number, refused=False)
 
     def _catch_up(self, inbound: Inbound, catch_up: CatchUp) -> None:
@@ -128,15 +144,20 @@ class Receiver:
             partition = self.replicas[number] = Partition(number)
         journal = partition.journal
         previous = catch_up.previous_sequence
-        meets = previous <= journal.last and journal.epoch_at(previous) == catch_up.previous_epoch
+        end = previous + len(catch_up.records)
+        # What is there already stays there: it may have been counted since the sender asked.
+        same = common_point(journal.runs, journal.last, catch_up.runs, end)
         cut_base = max(partition.undo_base, partition.commit)
-        if not meets or (previous < journal.last and previous < cut_base):
+        conflict = same < min(journal.last, end)
+        if same < previous or (conflict and same < cut_base):
             inbound.accepted.discard(number)
             inbound.refused.add(number)
             return
-        partition.truncate(previous)
-        for offset, record in enumerate(catch_up.records, start=1):
-            partition.append(record, epoch_at(catch_up.runs, previous + offset))
+        if conflict:
+            partition.truncate(same)
+        for sequence in range(journal.last + 1, end + 1):
+            record = catch_up.records[sequence - previous - 1]
+            partition.append(record, epoch_at(catch_up.runs, sequence))
         partition.advance_commit(catch_up.commit)
         inbound.accepted.add(number)
 

@@ -43,9 +43,9 @@ class Deadlines:
         self.next_ms = heap[0][0] if heap else NEVER_MS
         return tuple(removals.values())
 
-    def shrink(self, spaces: Spaces, entries: int) -> None:
+    def shrink(self, spaces: Spaces) -> None:
         """Rebuilds the heap when it is much longer than there are entries."""
-        if len(self._heap) > REBUILD_MIN and len(self._heap) > 2 * entries:
+        if len(self._heap) > REBUILD_MIN and len(self._heap) > 2 * sum(map(len, spaces.values())):
             self.rebuild(spaces)
 
     def rebuild(self, spaces: Spaces) -> None:

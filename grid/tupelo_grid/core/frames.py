@@ -40,8 +40,8 @@ class Frame:
     """One message of a replication stream.
 
     `appends` are parallel lists, one element a record; the records follow what the stream already
-    carried for their partition. `probes`, `confirms`: (partition, epoch). `commits`: (partition,
-    epoch, commit, persisted).
+    carried for their partition. `probes`: (partition, epoch, revision of the configuration that the
+    sender acts on). `confirms`: (partition, epoch). `commits`: (partition, epoch, commit, persisted).
     """
 
     sender: str
@@ -54,7 +54,7 @@ class Frame:
     records: list[Record] = field(default_factory=list)
     catch_ups: list[CatchUp] = field(default_factory=list)
     snapshots: list[SnapshotChunk] = field(default_factory=list)
-    probes: list[tuple[int, int]] = field(default_factory=list)
+    probes: list[tuple[int, int, int]] = field(default_factory=list)
     confirms: list[tuple[int, int]] = field(default_factory=list)
     commits: list[tuple[int, int, int, int]] = field(default_factory=list)
 

@@ -74,7 +74,7 @@ class Link:
     items: list[Item] = field(default_factory=list)
     catch_ups: list[tuple[Carried, CatchUp]] = field(default_factory=list)
     snapshots: list[tuple[Carried, SnapshotChunk]] = field(default_factory=list)
-    probes: list[tuple[int, int]] = field(default_factory=list)
+    probes: list[tuple[int, int, int]] = field(default_factory=list)
     confirms: list[tuple[int, int]] = field(default_factory=list)
     rounds: list[ReadRound] = field(default_factory=list)
     commits: list[tuple[int, int, int, int]] = field(default_factory=list)

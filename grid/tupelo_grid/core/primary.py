@@ -24,11 +24,17 @@ from tupelo_grid.core.table import PartitionConfig, Versioned
 
 @dataclass(frozen=True, slots=True)
 class Peers:
-    """What the primary knows of other units. `silent(peer)`: nothing heard for too long, or its
-    lease is fenced. `link(peer)`: the stream to it, made when first asked for."""
+    """What the primary knows of other units, and where it leaves its wishes.
+
+    Attributes:
+        link: the stream to a peer, made when first asked for.
+        silent: whether nothing was heard of a peer for too long, or its lease is fenced.
+        swaps: changes of configuration to be asked of the state store.
+    """
 
     link: Callable[[str], Link]
     silent: Callable[[str], bool]
+    swaps: list[Swap]
 
 
 class Primary:
@@ -62,7 +68,6 @@ class Primary:
         self.joiner = ""
         self.swap: Swap | None = None
         self.doubt = False
-        self.swaps: list[Swap] = []
         self.progress: dict[str, Progress] = {}
         self.replicas: tuple[Progress, ...] = ()
         self.need: tuple[Progress, ...] = ()
@@ -143,6 +148,8 @@ class Primary:
         """A newer configuration of this same epoch: any swap of ours is settled by it."""
         self.config = versioned.config
         self.revision = versioned.revision
+        for progress in self.replicas:
+            progress.revision = self.revision
         self.swap, self.doubt, self.handing_over = None, False, False
         if self.joiner and (
             self.joiner in self.config.in_sync or self.joiner != self.config.learner
@@ -157,7 +164,7 @@ class Primary:
             self.progress.pop(peer).retire()
         for peer in wanted:
             if peer not in self.progress:
-                added = Progress(self.partition, self.epoch, self.peers.link(peer))
+                added = Progress(self.partition, self.epoch, self.revision, self.peers.link(peer))
                 self.progress[peer] = added
                 added.probe()
         self.recount()
@@ -221,6 +228,10 @@ class Primary:
             return
         if progress.acked < self.partition.commit or progress.acked < self.noop:
             return
+        if progress.probed != self.revision:
+            # It may have dropped its data by a table between that revision and ours.
+            progress.probe()
+            return
         # It counts from here on, before the store knows: a growth in doubt must be safe both ways.
         self.joiner = learner
         self.recount()
@@ -240,7 +251,7 @@ class Primary:
 
     def _ask(self, config: PartitionConfig, purpose: Purpose, lease_guard: str = "") -> None:
         self.swap = Swap(self.number, self.revision, config, purpose, lease_guard)
-        self.swaps.append(self.swap)
+        self.peers.swaps.append(self.swap)
 
     def swapped(self, result: SwapResult) -> None:
         """The end of a swap that did not change the revision. WON comes as a new configuration."""

@@ -33,6 +33,9 @@ class Progress:
         generation: rises at every new start; acknowledgements of an older one do not count.
         acked: the replica holds our journal up to it, by this generation.
         sent: what the stream has carried so far.
+        revision: of the configuration that the primary acts on.
+        probed: the revision that the last probe named; the replica keeps its data against any
+            older reading of the table.
     """
 
     __slots__ = (
@@ -49,13 +52,17 @@ class Progress:
         "link",
         "partition",
         "phase",
+        "probed",
+        "revision",
         "sent",
     )
 
-    def __init__(self, partition: Partition, epoch: int, link: Link) -> None:
+    def __init__(self, partition: Partition, epoch: int, revision: int, link: Link) -> None:
         self._partition = partition
         self.partition = partition.number
         self.epoch = epoch
+        self.revision = revision
+        self.probed = 0
         self.link = link
         self.generation = 0
         self.phase = Phase.IDLE
@@ -94,7 +101,8 @@ class Progress:
         self.retire()
         if self.link.up:
             self.phase = Phase.PROBING
-            self.link.probes.append((self.partition, self.epoch))
+            self.probed = self.revision
+            self.link.probes.append((self.partition, self.epoch, self.revision))
 
     def retire(self) -> None:
         """Takes back what is queued for the replica: it would not meet what is there."""
@@ -110,8 +118,11 @@ class Progress:
             self.probe()
 
     def position(self, answer: Position) -> None:
-        """The replica said where its journal ends: decide how to bring it up to ours."""
-        if self.phase is not Phase.PROBING:
+        """The replica said where its journal ends: decide how to bring it up to ours.
+
+        An answer from an earlier epoch is late: a primary in between may have cut what it tells of.
+        """
+        if self.phase is not Phase.PROBING or answer.epoch != self.epoch:
             return
         journal = self._partition.journal
         point = common_point(journal.runs, journal.last, answer.runs, answer.last)

@@ -74,7 +74,7 @@ class Unit:
         self._last_tick = clock.now()
         self._receiver = Receiver(me, self.replicas, self.epochs, self._adopt_epoch)
         self._evaluator = Evaluator(self.serving, self._refuse, space_ttls, runner, limits, clock)
-        self._peers = Peers(self._link, self._silent)
+        self._peers = Peers(self._link, self._silent, [])
 
     # -- client batches
 
@@ -156,7 +156,7 @@ class Unit:
             self.link_up(ack.sender)
             return
         refused = {one.partition for one in ack.positions if one.refused}
-        touched: set[int] = set()
+        touched = {one.partition for one in ack.positions}
         for sent in link.acknowledged(ack.position, self.clock.now()):
             for carried, generation, sequence in sent.marks:
                 if carried.generation == generation and carried.settled(sequence):
@@ -270,7 +270,7 @@ class Unit:
         if self.me in config.in_sync or self.me == config.learner:
             self.replicas.setdefault(number, Partition(number))
         else:
-            self.replicas.pop(number, None)
+            self._receiver.drop(number, versioned.revision)
 
     def _become_primary(self, number: int, versioned: Versioned) -> None:
         partition = self.replicas.setdefault(number, Partition(number))
@@ -316,12 +316,12 @@ class Unit:
 
     def take_swaps(self) -> list[Swap]:
         """Swaps to carry out now."""
-        swaps: list[Swap] = []
-        for primary in self.primaries.values():
-            if primary.swaps:
-                swaps.extend(primary.swaps)
-                primary.swaps = []
-        return swaps
+        swaps = self._peers.swaps
+        if not swaps:
+            return []
+        taken = swaps.copy()
+        swaps.clear()
+        return taken
 
     def swapped(self, result: SwapResult) -> None:
         """A swap of ours ended, or nobody knows."""
@@ -369,7 +369,7 @@ class Unit:
         if primary.serving and partition.deadlines.next_ms <= now_ms:
             self._evaluator.expire(primary, now_ms)
             self._advance(primary)
-        partition.deadlines.shrink(partition.spaces, partition.entries())
+        partition.deadlines.shrink(partition.spaces)
         if not self.persistence:
             partition.persisted = partition.commit
         told = (partition.commit, partition.persisted)
