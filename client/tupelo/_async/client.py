@@ -11,7 +11,7 @@ import grpc
 from tupelo import kinds
 from tupelo._async.dispatch import Dispatcher
 from tupelo._async.routes import RouteKeeper
-from tupelo._async.space import Space, ttl_ms
+from tupelo._async.space import Space
 from tupelo._unit.command import Command
 from tupelo.calls import (
     Prepared,
@@ -26,6 +26,7 @@ from tupelo.errors import ConnectionLost, InvalidArgument, RequestError
 from tupelo.schema import SpaceSchema, decode_schema, encode_schema
 from tupelo.transport import admin_stub, describe
 from tupelo.v1.admin_pb2 import CreateSpaceRequest, StatusRequest, StatusResponse
+from tupelo.writes import ttl_ms
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from tupelo._async.connection import Frame, Part, UnitConnection
+from tupelo._async.connection import UnitConnection
+from tupelo._async.frames import Frame, Part
 from tupelo._async.routes import RouteKeeper
 from tupelo._async.runtime import Guard
 from tupelo.batch import (

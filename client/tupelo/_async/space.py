@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from tupelo import kinds
 from tupelo._async.dispatch import Dispatcher, Operation
 from tupelo._async.runtime import monotonic
 from tupelo._async.scan import Scan
 from tupelo._async.scatter import scatter
-from tupelo.batch import Outcome
 from tupelo.codec import SpaceCodec
 from tupelo.errors import InvalidArgument
 from tupelo.pieces import Ask, Asking, Bulk, Group, combined_error, decode_count, grouped
 from tupelo.results import Token, Versioned, Written, WrittenMany
 from tupelo.retry import Failure
 from tupelo.schema import SpaceSchema, decode_schema
+from tupelo.writes import (
+    MISSING,
+    check_version,
+    hashable,
+    pairs,
+    ttl_ms,
+    typed_pair,
+    written,
+    written_many,
+)
 
 V = TypeVar("V")
-
-_MISSING: Final[Any] = object()
-_TTL_S_MAX: Final = 100 * 365 * 86_400
 
 
 class Space(Generic[V]):
@@ -103,7 +109,7 @@ class Space(Generic[V]):
         A key given as a list comes back as a tuple.
         """
         codec = self._codec or await self._resolve()
-        asked = {codec.encode_key(key): key for key in map(_hashable, keys)}
+        asked = {codec.encode_key(key): key for key in map(hashable, keys)}
         located = codec.located_keys(asked.values(), self._dispatcher.partitions)
         groups = await self._bulk(Bulk(kinds.GET, self.name, strict=strict), located, timeout_s)
         decode = codec.decode_value
@@ -154,7 +160,7 @@ class Space(Generic[V]):
     async def put(
         self,
         key: Any,
-        value: Any = _MISSING,
+        value: Any = MISSING,
         /,
         *,
         ttl_s: float | None = None,
@@ -166,8 +172,8 @@ class Space(Generic[V]):
             ttl_s: time to live in seconds; default: that of the space.
         """
         codec = self._codec or await self._resolve()
-        if codec.key_of is not None or value is _MISSING:
-            key, value = _typed_pair(codec, key, value)
+        if codec.key_of is not None or value is MISSING:
+            key, value = typed_pair(codec, key, value)
         dispatcher = self._dispatcher
         key_bytes, partition = codec.locate(key, dispatcher.partitions)
         stored = codec.encode_value(value)
@@ -198,7 +204,7 @@ class Space(Generic[V]):
     async def put_if_absent(
         self,
         key: Any,
-        value: Any = _MISSING,
+        value: Any = MISSING,
         /,
         *,
         ttl_s: float | None = None,
@@ -220,7 +226,7 @@ class Space(Generic[V]):
     async def replace(
         self,
         key: Any,
-        value: Any = _MISSING,
+        value: Any = MISSING,
         /,
         *,
         ttl_s: float | None = None,
@@ -249,7 +255,7 @@ class Space(Generic[V]):
     async def compare_and_set(
         self,
         key: Any,
-        value: Any = _MISSING,
+        value: Any = MISSING,
         /,
         *,
         version: int,
@@ -261,7 +267,7 @@ class Space(Generic[V]):
         Args:
             version: of `entry(key)` or of an earlier write; above 0.
         """
-        _check_version(version)
+        check_version(version)
         return await self._write(kinds.COMPARE_AND_SET, key, value, ttl_s, version, timeout_s)
 
     async def delete(
@@ -270,14 +276,14 @@ class Space(Generic[V]):
         """Removes the entry of a key; None where there was none, or not of that version."""
         kind = kinds.DELETE
         if version is not None:
-            _check_version(version)
+            check_version(version)
             kind = kinds.DELETE_IF_VERSION
         codec = self._codec or await self._resolve()
         key_bytes, partition = codec.locate(key, self._dispatcher.partitions)
         outcome = await self._dispatcher.run(
             kind, self.name, partition, key_bytes, b"", 0, version or 0, timeout_s
         )
-        return _written(partition, outcome)
+        return written(partition, outcome)
 
     async def put_many(
         self,
@@ -296,9 +302,9 @@ class Space(Generic[V]):
         many (`entries_done`, `entries_failed`, `partitions_failed`).
         """
         codec = self._codec or await self._resolve()
-        located = codec.located(_pairs(codec, entries), self._dispatcher.partitions)
+        located = codec.located(pairs(codec, entries), self._dispatcher.partitions)
         work = Bulk(kinds.PUT, self.name, 0 if ttl_s is None else ttl_ms(ttl_s))
-        return _written_many(await self._bulk(work, located, timeout_s))
+        return written_many(await self._bulk(work, located, timeout_s))
 
     async def delete_many(
         self, keys: Iterable[Any], *, timeout_s: float | None = None
@@ -306,7 +312,7 @@ class Space(Generic[V]):
         """Removes many entries; keys without one are passed over. Errors as of `put_many`."""
         codec = self._codec or await self._resolve()
         located = codec.located_keys(keys, self._dispatcher.partitions)
-        return _written_many(await self._bulk(Bulk(kinds.DELETE, self.name), located, timeout_s))
+        return written_many(await self._bulk(Bulk(kinds.DELETE, self.name), located, timeout_s))
 
     # Helpers.
 
@@ -320,15 +326,15 @@ class Space(Generic[V]):
         timeout_s: float | None,
     ) -> Written | None:
         codec = self._codec or await self._resolve()
-        if codec.key_of is not None or value is _MISSING:
-            key, value = _typed_pair(codec, key, value)
+        if codec.key_of is not None or value is MISSING:
+            key, value = typed_pair(codec, key, value)
         key_bytes, partition = codec.locate(key, self._dispatcher.partitions)
         value_bytes = codec.encode_value(value)
         lives_ms = 0 if ttl_s is None else ttl_ms(ttl_s)
         outcome = await self._dispatcher.run(
             kind, self.name, partition, key_bytes, value_bytes, lives_ms, version, timeout_s
         )
-        return _written(partition, outcome)
+        return written(partition, outcome)
 
     async def _bulk(
         self, work: Bulk, located: Mapping[int, dict[bytes, bytes]], timeout_s: float | None
@@ -362,64 +368,3 @@ class Space(Generic[V]):
             return SpaceCodec(SpaceSchema(self.name))
         self._codec = SpaceCodec(decode_schema(declared))
         return self._codec
-
-
-def ttl_ms(ttl_s: float) -> int:
-    """Raises InvalidArgument where it is not above 0, or above a hundred years."""
-    if not 0 < ttl_s <= _TTL_S_MAX:
-        raise InvalidArgument(f"ttl_s must be above 0 and at most {_TTL_S_MAX}, not {ttl_s!r}")
-    return max(1, round(ttl_s * 1000))
-
-
-def _hashable(key: Any) -> Any:
-    return tuple(key) if key.__class__ is list else key
-
-
-def _check_version(version: int) -> None:
-    if version.__class__ is not int or version <= 0:
-        raise InvalidArgument(f"a version is an int above 0, not {version!r}")
-
-
-def _typed_pair(codec: SpaceCodec, entry: Any, value: Any) -> tuple[Any, Any]:
-    """Key and value of what was given to a write."""
-    if codec.key_of is None:
-        raise InvalidArgument(
-            f"space {codec.name!r} is untyped: give a key and a value, put(key, value)"
-        )
-    if value is not _MISSING:
-        raise InvalidArgument(
-            f"space {codec.name!r} is typed: give the entry alone, its key is in it"
-        )
-    return codec.key_of(entry), entry
-
-
-def _pairs(codec: SpaceCodec, entries: Any) -> Iterable[tuple[Any, Any]]:
-    key_of = codec.key_of
-    if key_of is not None:
-        return [(key_of(entry), entry) for entry in entries]
-    if isinstance(entries, Mapping):
-        return entries.items()
-    pairs: list[tuple[Any, Any]] = []
-    for pair in entries:
-        if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise InvalidArgument(
-                f"space {codec.name!r} is untyped: give a mapping or (key, value) pairs, "
-                f"not {pair!r:.100}"
-            )
-        pairs.append((pair[0], pair[1]))
-    return pairs
-
-
-def _written(partition: int, outcome: Outcome) -> Written | None:
-    if outcome[0]:
-        return None
-    version = outcome[1]
-    return Written(Token(partition, outcome[3], version), version, outcome[4])
-
-
-def _written_many(groups: list[Group]) -> WrittenMany:
-    return WrittenMany(
-        tokens=tuple([Token(group.partition, group.epoch, group.version) for group in groups]),
-        entries=sum([len(group.entries) for group in groups]),
-        copies=min([group.copies for group in groups], default=0),
-    )
