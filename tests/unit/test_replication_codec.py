@@ -57,7 +57,7 @@ def frames(draw: st.DrawFn) -> Frame:
                 max_size=2,
             )
         ),
-        probes=draw(pairs),
+        probes=draw(st.lists(st.tuples(small, small, small), max_size=3)),
         confirms=draw(pairs),
         commits=draw(st.lists(st.tuples(small, small, small, small), max_size=3)),
     )

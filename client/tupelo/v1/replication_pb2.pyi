@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ReplicationFrame(_message.Message):
-    __slots__ = ("grid_id", "sender", "receiver", "stream_id", "position", "appends", "catch_ups", "snapshots", "probe_partitions", "probe_epochs", "confirm_partitions", "confirm_epochs", "commit_partitions", "commit_epochs", "commit_sequences", "persisted_sequences")
+    __slots__ = ("grid_id", "sender", "receiver", "stream_id", "position", "appends", "catch_ups", "snapshots", "probe_partitions", "probe_epochs", "probe_revisions", "confirm_partitions", "confirm_epochs", "commit_partitions", "commit_epochs", "commit_sequences", "persisted_sequences")
     GRID_ID_FIELD_NUMBER: _ClassVar[int]
     SENDER_FIELD_NUMBER: _ClassVar[int]
     RECEIVER_FIELD_NUMBER: _ClassVar[int]
@@ -18,6 +18,7 @@ class ReplicationFrame(_message.Message):
     SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
     PROBE_PARTITIONS_FIELD_NUMBER: _ClassVar[int]
     PROBE_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    PROBE_REVISIONS_FIELD_NUMBER: _ClassVar[int]
     CONFIRM_PARTITIONS_FIELD_NUMBER: _ClassVar[int]
     CONFIRM_EPOCHS_FIELD_NUMBER: _ClassVar[int]
     COMMIT_PARTITIONS_FIELD_NUMBER: _ClassVar[int]
@@ -34,13 +35,14 @@ class ReplicationFrame(_message.Message):
     snapshots: _containers.RepeatedCompositeFieldContainer[SnapshotChunk]
     probe_partitions: _containers.RepeatedScalarFieldContainer[int]
     probe_epochs: _containers.RepeatedScalarFieldContainer[int]
+    probe_revisions: _containers.RepeatedScalarFieldContainer[int]
     confirm_partitions: _containers.RepeatedScalarFieldContainer[int]
     confirm_epochs: _containers.RepeatedScalarFieldContainer[int]
     commit_partitions: _containers.RepeatedScalarFieldContainer[int]
     commit_epochs: _containers.RepeatedScalarFieldContainer[int]
     commit_sequences: _containers.RepeatedScalarFieldContainer[int]
     persisted_sequences: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, grid_id: _Optional[bytes] = ..., sender: _Optional[str] = ..., receiver: _Optional[str] = ..., stream_id: _Optional[int] = ..., position: _Optional[int] = ..., appends: _Optional[_Union[AppendColumns, _Mapping]] = ..., catch_ups: _Optional[_Iterable[_Union[CatchUp, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[SnapshotChunk, _Mapping]]] = ..., probe_partitions: _Optional[_Iterable[int]] = ..., probe_epochs: _Optional[_Iterable[int]] = ..., confirm_partitions: _Optional[_Iterable[int]] = ..., confirm_epochs: _Optional[_Iterable[int]] = ..., commit_partitions: _Optional[_Iterable[int]] = ..., commit_epochs: _Optional[_Iterable[int]] = ..., commit_sequences: _Optional[_Iterable[int]] = ..., persisted_sequences: _Optional[_Iterable[int]] = ...) -> None: ...
+    def __init__(self, grid_id: _Optional[bytes] = ..., sender: _Optional[str] = ..., receiver: _Optional[str] = ..., stream_id: _Optional[int] = ..., position: _Optional[int] = ..., appends: _Optional[_Union[AppendColumns, _Mapping]] = ..., catch_ups: _Optional[_Iterable[_Union[CatchUp, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[SnapshotChunk, _Mapping]]] = ..., probe_partitions: _Optional[_Iterable[int]] = ..., probe_epochs: _Optional[_Iterable[int]] = ..., probe_revisions: _Optional[_Iterable[int]] = ..., confirm_partitions: _Optional[_Iterable[int]] = ..., confirm_epochs: _Optional[_Iterable[int]] = ..., commit_partitions: _Optional[_Iterable[int]] = ..., commit_epochs: _Optional[_Iterable[int]] = ..., commit_sequences: _Optional[_Iterable[int]] = ..., persisted_sequences: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class AppendColumns(_message.Message):
     __slots__ = ("spaces", "partitions", "epochs", "sequences", "records")

@@ -41,8 +41,9 @@ def encode_frame(frame: Frame, grid_id: bytes) -> pb.ReplicationFrame:
             )
         )
     if frame.probes:
-        message.probe_partitions.extend(number for number, _ in frame.probes)
-        message.probe_epochs.extend(epoch for _, epoch in frame.probes)
+        message.probe_partitions.extend(row[0] for row in frame.probes)
+        message.probe_epochs.extend(row[1] for row in frame.probes)
+        message.probe_revisions.extend(row[2] for row in frame.probes)
     if frame.confirms:
         message.confirm_partitions.extend(number for number, _ in frame.confirms)
         message.confirm_epochs.extend(epoch for _, epoch in frame.confirms)
@@ -136,7 +137,14 @@ def decode_frame(message: pb.ReplicationFrame) -> Frame:
                 raise BadFrame("append columns of unequal length")
         frame.catch_ups = [_decode_catch_up(one) for one in message.catch_ups]
         frame.snapshots = [_decode_chunk(one) for one in message.snapshots]
-        frame.probes = _pairs(message.probe_partitions, message.probe_epochs)
+        frame.probes = list(
+            zip(
+                message.probe_partitions,
+                message.probe_epochs,
+                message.probe_revisions,
+                strict=True,
+            )
+        )
         frame.confirms = _pairs(message.confirm_partitions, message.confirm_epochs)
         frame.commits = list(
             zip(
