@@ -1,0 +1,14 @@
+"""The airline's package, found by its folder as a grid finds it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tupelo_grid.units.loader import load_unit
+
+FOLDER = Path(__file__).resolve().parent.parent / "processing-units" / "airline"
+load_unit(FOLDER)
+
+from airline import schedule, unit  # noqa: E402  importable from here on
+
+__all__ = ["schedule", "unit"]
