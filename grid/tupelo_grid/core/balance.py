@@ -63,9 +63,11 @@ class Balancer:
         learner = self._learner(partition, config)
         next_primary = leaving = ""
         if not learner and not self._lacking(partition):
-            next_primary = self._next_primary(partition, config)
+            # What is under way is finished first: to change one's mind costs the primary a swap.
+            leaving = self._leaving(partition, config) if config.leaving else ""
+            next_primary = "" if leaving else self._next_primary(partition, config)
             if not next_primary:
-                leaving = self._leaving(partition, config)
+                leaving = leaving or self._leaving(partition, config)
             if not next_primary and not leaving:
                 learner = self._newcomer(partition, config)
         return msgspec.structs.replace(

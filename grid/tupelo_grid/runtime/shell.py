@@ -72,6 +72,7 @@ class UnitShell:
         self._partitions = partitions
         self._flush_due = False
         self._swapping: dict[int, asyncio.Task[None]] = {}
+        self._swap_next: dict[int, Swap] = {}
         self._swap_slots = asyncio.Semaphore(SWAPS_MAX)
         self._loop = asyncio.get_running_loop()
         self.connections = PeerConnections(
@@ -137,9 +138,12 @@ class UnitShell:
             # Once for all that happens in this turn of the loop: fewer, fuller frames.
             self._loop.call_soon(self._flush)
         for swap in self.unit.take_swaps():
-            if swap.partition not in self._swapping:
-                task = self._loop.create_task(self._swap(swap))
-                self._swapping[swap.partition] = task
+            if swap.partition in self._swapping:
+                # The core has moved on to a newer configuration, or asks again: it waits for this
+                # one, so it is carried out when the one under way is done.
+                self._swap_next[swap.partition] = swap
+            else:
+                self._start_swap(swap)
 
     def _complete(self, pending: Pending) -> None:
         call = pending.token
@@ -184,12 +188,18 @@ class UnitShell:
 
     # -- swaps
 
+    def _start_swap(self, swap: Swap) -> None:
+        self._swapping[swap.partition] = self._loop.create_task(self._swap(swap))
+
     async def _swap(self, swap: Swap) -> None:
         try:
             async with self._swap_slots:
                 result = await self._carry_out(swap)
         finally:
             del self._swapping[swap.partition]
+        waiting = self._swap_next.pop(swap.partition, None)
+        if waiting is not None:
+            self._start_swap(waiting)
         if result.outcome is not SwapOutcome.WON:
             log.info("swap %s of partition %d: %s", swap.purpose.name, swap.partition, result)
         self.unit.swapped(result)
