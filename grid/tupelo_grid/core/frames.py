@@ -40,8 +40,9 @@ class Frame:
     """One message of a replication stream.
 
     `appends` are parallel lists, one element a record; the records follow what the stream already
-    carried for their partition. `probes`: (partition, epoch, revision of the configuration that the
-    sender acts on). `confirms`: (partition, epoch). `commits`: (partition, epoch, commit, persisted).
+    carried for their partition. `probes`: (partition, epoch, revision of the configuration that
+    the sender acts on). `confirms`: (partition, epoch). `commits`: (partition, epoch, commit,
+    persisted).
     """
 
     sender: str

@@ -125,7 +125,8 @@ class Link:
             self._fill(frame, marks)
         for progress, catch_up in self.catch_ups:
             frame.catch_ups.append(catch_up)
-            marks[progress] = catch_up.previous_sequence + len(catch_up.records)
+            end = catch_up.previous_sequence + len(catch_up.records)
+            marks[progress] = max(end, marks.get(progress, 0))
         for progress, chunk in self.snapshots:
             frame.snapshots.append(chunk)
             marks.setdefault(progress, 0)
