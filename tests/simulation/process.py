@@ -40,11 +40,12 @@ class UnitJournals:
         return {n: primary.epoch for n, primary in self._unit.primaries.items() if primary.ready}
 
     def committed(self, partition: int) -> int:
-        return self._unit.replicas[partition].commit
+        held = self._unit.replicas.get(partition)
+        return held.commit if held is not None else 0
 
     def read(self, partition: int, after: int, limit: int) -> Sequence[tuple[int, Record]]:
-        held = self._unit.replicas[partition]
-        if after < held.journal.base:
+        held = self._unit.replicas.get(partition)
+        if held is None or after < held.journal.base:
             return []
         records = held.journal.read(after, min(limit, max(0, held.commit - after)))
         return list(enumerate(records, after + 1))
