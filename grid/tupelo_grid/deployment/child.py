@@ -62,7 +62,11 @@ class Child:
             os.kill(self.run.pid, number)
 
     async def stop(self, timeout_s: float) -> None:
-        """SIGTERM, then SIGKILL after `timeout_s`. Returns when the process is gone."""
+        """SIGTERM, then SIGKILL after `timeout_s`, at once when that is 0; until it is gone."""
+        if timeout_s <= 0:
+            self.signal(signal.SIGKILL)
+            await self.wait()
+            return
         self.signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(timeout_s):

@@ -152,18 +152,18 @@ class LocalDeployment:
     async def shutdown(self, timeout_s: float) -> int:
         """Drains all units to the store, stops them, then messaging.
 
-        Returns how many changes did not reach the store in `timeout_s`. The second call does
-        nothing.
+        Returns how many changes did not reach the store in `timeout_s`; 0 kills without draining,
+        for a grid that never served. The second call does nothing.
         """
         if self._shut_down:
             return 0
         self._shut_down = True
         async with self._scaling:
+            stop_s = self._config.stop_timeout_s if timeout_s > 0 else 0.0
             unpersisted = await self._drain_all(timeout_s) if timeout_s > 0 else 0
             # A unit drains once more for what came since. Where that has just failed, the store is
             # away and would be waited for in vain.
-            stop_s = self._config.stop_timeout_s
-            unit_stop_s = stop_s if unpersisted or timeout_s <= 0 else stop_s + timeout_s
+            unit_stop_s = stop_s if unpersisted else stop_s + timeout_s
             await asyncio.gather(*(unit.stop(unit_stop_s) for unit in self._units.values()))
             if self._messaging is not None:
                 await self._messaging.stop(stop_s)
