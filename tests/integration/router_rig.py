@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import grpc.aio
 import msgspec
@@ -124,3 +125,23 @@ async def running(
         if known:
             await rig.keeper.wait_for(lambda state: len(state.table.parts) == partitions)
         yield rig
+
+
+class Gate(asyncio.Event):
+    """A closed gate that tells who stands before it."""
+
+    def __init__(self, arrived: asyncio.Semaphore) -> None:
+        super().__init__()
+        self.arrived = arrived
+
+    async def wait(self) -> Literal[True]:
+        self.arrived.release()
+        return await super().wait()
+
+    @classmethod
+    def close_all(cls, rig: Rig) -> asyncio.Semaphore:
+        """Holds every request at the units; each that comes releases the semaphore."""
+        arrived = asyncio.Semaphore(0)
+        for unit in rig.grid.units:
+            unit.gate = cls(arrived)
+        return arrived

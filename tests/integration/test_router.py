@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import Any, Literal
+from typing import Any
 
 import grpc.aio
 import msgspec
@@ -14,7 +14,7 @@ from tupelo.errors import ResultCode
 from tupelo.v1.data_pb2 import BulkBatch, OpBatch, RouteRequest, SessionRequest
 from tupelo_grid.config import GridConfig
 
-from tests.integration.router_rig import Rig, pack, running
+from tests.integration.router_rig import Gate, Rig, pack, running
 
 PUT, GET = b"\x03", b"\x01"
 
@@ -31,18 +31,6 @@ def own_key(rig: Rig, unit: int) -> str:
         if rig.grid.owners[partition_of(encode_key(f"k{number}"), rig.grid.partitions)]
         is rig.grid.units[unit]
     )
-
-
-class Gate(asyncio.Event):
-    """A closed gate that tells who stands before it."""
-
-    def __init__(self, arrived: asyncio.Semaphore) -> None:
-        super().__init__()
-        self.arrived = arrived
-
-    async def wait(self) -> Literal[True]:
-        self.arrived.release()
-        return await super().wait()
 
 
 async def test_a_batch_of_all_units_is_split_and_joined_in_order() -> None:
@@ -203,10 +191,7 @@ async def test_bad_batches_are_refused_alone() -> None:
 
 async def test_above_its_limits_the_router_refuses_and_recovers() -> None:
     async with running(GridConfig(router_frames_max=2)) as rig:
-        arrived = asyncio.Semaphore(0)
-        for unit in rig.grid.units:
-            unit.gate.clear()
-            unit.gate = Gate(arrived)
+        arrived = Gate.close_all(rig)
         held = [
             asyncio.create_task(rig.execute(rig.batch(GET, [own_key(rig, n)]))) for n in range(2)
         ]

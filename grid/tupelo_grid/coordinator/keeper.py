@@ -100,6 +100,7 @@ class TableKeeper:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.state = GridState()
+        # Whether the last read succeeded.
         self.connected = False
 
     async def __aenter__(self) -> Self:
@@ -133,7 +134,11 @@ class TableKeeper:
 
     async def refresh(self) -> GridState:
         """Reads everything now. Raises StoreAway."""
-        snapshot = await self._store.read("")
+        try:
+            snapshot = await self._store.read("")
+        except StoreError:
+            self.connected = False
+            raise
         if self._is_other_grid(snapshot):
             log.warning("the coordinator serves another grid now; what was known is forgotten")
             self._entries, self._read_revision, self.state = {}, -1, GridState()
@@ -194,9 +199,8 @@ class TableKeeper:
                 await self.refresh()
                 return
             except StoreError as error:
-                if self.connected or pause_s == _PAUSE_S_MIN:
+                if pause_s == _PAUSE_S_MIN:
                     log.warning("the state store is away, the last known table stays: %s", error)
-                self.connected = False
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _PAUSE_S_MAX)
 
