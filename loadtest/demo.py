@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -50,27 +51,31 @@ def main(arguments: list[str] | None = None) -> int:
     data_dir = Path(tempfile.mkdtemp(prefix="demo-", dir=folder))
     demo = Demo(free_port(), data_dir, options.seconds, options.users)
     show = Show()
+    # What stops the demo from outside stops also what it started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with show:
             run(demo, show)
         show.summary(demo)
         result = result_of(demo)
-    except (DemoError, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt) as error:
+        known = isinstance(error, DemoError)
+        show.failure(str(error) if known else repr(error), data_dir / "logs")
         stop(demo)
-        show.failure(str(error) or "interrupted", data_dir / "logs")
         return 1
+    good = result["mismatches"] == result["errors"] == 0
     if keep:
         show.kept(demo.address, data_dir)
     else:
         with show.lone_step("stopping everything"):
-            left = stop(demo)
-        if left:
-            show.failure(left, data_dir / "logs")
-            return 1
-        if result["mismatches"] == result["errors"] == 0:
+            problem = stop(demo)
+        if problem or not good:
+            show.failure(problem or "there are mismatches or errors", data_dir / "logs")
+            good = False
+        else:
             shutil.rmtree(data_dir)
     print(json.dumps(result))
-    return 0 if result["mismatches"] == result["errors"] == 0 else 1
+    return 0 if good else 1
 
 
 def run(demo: Demo, show: Show) -> None:
@@ -79,17 +84,17 @@ def run(demo: Demo, show: Show) -> None:
         step.note(f"on {demo.address}")
     with show.step("loading the flights of 2013-11-27") as step:
         demo.flights = module("loadtest.load_flights", "--host", demo.address, "--json")
-        step.note(", ".join(f"{value:,} {name}" for name, value in numbers(demo.flights)))
+        step.note(counts(demo.flights, "flights", "seats"))
     with show.step(f"selling seats: {demo.users} users", demo.seconds) as step:
         load(demo, step)
         step.note(f"{total_of(demo.load)['operations']:,} operations")
     with show.step("draining to the store") as step:
         demo.status = until_drained(demo)
-        step.note(f"{demo.status['pump']['persisted_records']:,} records stored")
+        step.note(f"{demo.status['pump']['lag_records']} records behind")
     with show.step("comparing every entry with its row") as step:
         arguments = ("--host", demo.address, "--data-dir", str(demo.data_dir), "--json")
         demo.check = module("loadtest.check", *arguments)
-        step.note(", ".join(f"{value:,} {name}" for name, value in numbers(demo.check)))
+        step.note(counts(demo.check, "entries", "rows", "mismatches"))
 
 
 def start(demo: Demo) -> None:
@@ -148,8 +153,8 @@ def stop(demo: Demo) -> str:
     return "" if result.returncode == 0 else result.stderr.strip()
 
 
-def numbers(facts: dict[str, Any]) -> list[tuple[str, int]]:
-    return [(name, value) for name, value in facts.items() if type(value) is int]
+def counts(facts: dict[str, Any], *names: str) -> str:
+    return ", ".join(f"{facts[name]:,} {name}" for name in names)
 
 
 def tupelo(*arguments: str) -> str:

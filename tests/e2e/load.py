@@ -9,6 +9,9 @@ from typing import Self
 
 import tupelo
 
+PAUSE_S = 0.02
+"""Between two writes of a task: enough load to notice a gap, and CPU left for the other tests."""
+
 
 class Load:
     """Tasks that write and read back through one client, until the block is left.
@@ -62,12 +65,12 @@ class Load:
 
     async def missing(self) -> dict[str, tuple[int, object]]:
         """Acknowledged entries that are not there, or not as written: key -> (written, found)."""
-        found = {}
-        for key, value in self.acknowledged.items():
-            seen = await self.space.get(key)
-            if seen != value:
-                found[key] = (value, seen)
-        return found
+        found = await self.space.get_many(self.acknowledged)
+        return {
+            key: (value, found.get(key))
+            for key, value in self.acknowledged.items()
+            if found.get(key) != value
+        }
 
     async def _write(self, task: int) -> None:
         number = 0
@@ -85,4 +88,4 @@ class Load:
             self.acknowledged[key] = number
             if len(self.acknowledged) >= self._goal:
                 self._reached.set()
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(PAUSE_S)

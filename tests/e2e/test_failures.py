@@ -19,7 +19,7 @@ async def test_a_killed_unit_is_replaced_and_nothing_acknowledged_is_missing(own
         await load.more(500)
         load.pause_s = 0.0
         killed = own_grid.kill("unit-2")
-        await load.more(2000)
+        await load.more(1000)
         # Back again, empty and under a new incarnation, and in sync once more.
         status = await in_thread(own_grid.until_healthy)
         await load.more(500)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import datetime
 import json
 import secrets
 import time
@@ -164,6 +165,8 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
+    if isinstance(value, datetime.date):
+        return value.isoformat()
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
