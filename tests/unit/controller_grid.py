@@ -171,6 +171,11 @@ class Grid:
             else:
                 assert new.primary in new.in_sync
             assert len(set(new.in_sync)) == len(new.in_sync)
+            if old is not None and part_key(partition) in txn.puts:
+                assert new.learner not in new.in_sync
+                assert new.next_primary in ("", *new.in_sync)
+                assert new.leaving in ("", *new.in_sync)
+                assert not new.primary or new.primary not in (new.next_primary, new.leaving)
             if old is None:
                 assert new.epoch == 1
                 continue

@@ -75,11 +75,12 @@ def test_a_creation_that_was_cut_short_is_finished_and_never_repeated() -> None:
     assert len(rest) == 2
     assert all(len(t.puts) <= TXN_OPERATIONS_MAX for t in (first, *rest))
     grid.apply(first)
-    taken = grid.part(0)
-    other = Controller(SETTINGS)  # another coordinator goes on
+    other = Controller(SETTINGS)  # another coordinator goes on, with the units that are left
+    other.saw_death("unit-1#1")
     for txn in other.step(grid.view(), grid.now):
         grid.apply(txn)
     assert len(grid.view().parts) == 300
+    taken = grid.part(0)
     assert not any(grid.apply(txn).succeeded for txn in (first, *rest))
     assert grid.part(0) == taken
 
