@@ -39,7 +39,7 @@ def free_pair() -> int:
             try:
                 probe.bind(("127.0.0.1", port + 1))
             except (OSError, OverflowError):
-                continue
+                continue  # taken, or beyond the last port: try another pair
             return port
 
 

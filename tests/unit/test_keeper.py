@@ -155,7 +155,7 @@ class ScriptedStore(MemoryStateStore):
         self.hints = hints
         self.done = asyncio.Event()
 
-    async def watch(self, prefix: str, after_revision: int = 0) -> AsyncIterator[Hint]:  # type: ignore[override]
+    async def watch(self, prefix: str, after_revision: int = 0) -> AsyncIterator[Hint]:
         for hint in self.hints:
             yield hint
         self.done.set()

@@ -14,6 +14,8 @@ from tupelo.errors import ResultCode
 from tupelo.kinds import GET, WRITES
 from tupelo.v1.data_pb2 import BatchResult, BulkBatch, BulkResult, ErrorDetail, OpBatch
 
+from tupelo_grid.transport.status import detail
+
 CARRIED_OUT: Final = bytes(range(16))
 UNKNOWN: Final = int(ResultCode.OUTCOME_UNKNOWN)
 NOT_TRIED: Final = int(ResultCode.NOT_READY)
@@ -184,8 +186,7 @@ class Merger:
         details = dict(zip(result.error_ops, result.errors, strict=False))
         bulk = result.bulk
         if len(result.codes) != len(piece.ops) or len(bulk.codes) != len(piece.groups):
-            garbled = ErrorDetail(code=UNKNOWN, message="a unit's answer does not fit")  # type: ignore[arg-type]
-            self.fail(piece, garbled)
+            self.fail(piece, detail(ResultCode.OUTCOME_UNKNOWN, "a unit's answer does not fit"))
             return
         if piece.ops:
             self._take_ops(piece.ops, result, details)
@@ -242,15 +243,15 @@ class Merger:
             for entry, value in zip(entries, bulk.values, strict=True):
                 self.bulk_values[entry] = value
 
-    def fail(self, piece: Piece, detail: ErrorDetail, *, maybe: bool = False) -> None:
+    def fail(self, piece: Piece, error: ErrorDetail, *, maybe: bool = False) -> None:
         """The same error for every operation of the piece; `maybe`: it may have been carried out
         all the same."""
         for index in (*piece.ops, *(self._ops + group for group in piece.groups)):
-            self._set_code(index, detail.code, detail)
+            self._set_code(index, error.code, error)
             if maybe and self._is_write(index):
                 self._maybe.add(index)
 
-    def _set_code(self, index: int, code: int, detail: ErrorDetail | None) -> None:
+    def _set_code(self, index: int, code: int, error: ErrorDetail | None) -> None:
         """`index`: of an operation, or the number of operations + that of a group."""
         if code == UNKNOWN and not self._is_write(index):
             code = NOT_TRIED
@@ -259,8 +260,8 @@ class Merger:
         if code < 16:
             self._maybe.discard(index)
             self.errors.pop(index, None)
-        elif detail is not None:
-            self.errors[index] = detail
+        elif error is not None:
+            self.errors[index] = error
         if index < self._ops:
             self.codes[index] = code
         else:

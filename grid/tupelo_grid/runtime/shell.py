@@ -108,7 +108,7 @@ class UnitShell:
         refused = validate_batch(message, self._config, self._partitions)
         if refused is not None:
             return BatchResult(refused=refused)
-        faults = oversized(message, self._config) or malformed(message)
+        faults = malformed(message) | oversized(message, self._config)
         timeout_s = message.timeout_ms / 1000 or self._config.request_timeout_s
         return self.unit.submit(to_batch(message, faults, self._clock.now() + timeout_s))
 
