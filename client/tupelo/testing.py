@@ -68,6 +68,7 @@ class LocalGrid:
 
     @property
     def now(self) -> datetime:
+        """The time that commands see, in UTC."""
         return _EPOCH + timedelta(milliseconds=self._now_ms)
 
     def advance(self, seconds: float) -> None:
@@ -109,6 +110,7 @@ class LocalGrid:
         return partition
 
     def all_partitions(self) -> list[LocalPartition]:
+        """All of them, as of now."""
         for partition in self._partitions:
             partition.now_ms = self._now_ms
         return list(self._partitions)
@@ -123,6 +125,7 @@ class LocalSpace(Generic[E]):
         self._codec = SpaceCodec(space.schema, space.type)
 
     def get(self, key: Any) -> E | None:
+        """The entry; None where there is none."""
         partition, key_bytes = self._locate(key)
         stored = partition.get(self._space.name, key_bytes)
         return None if stored is None else self._decode(stored)
@@ -161,6 +164,7 @@ class LocalSpace(Generic[E]):
         ]
 
     def count(self) -> int:
+        """How many entries there are."""
         return len(self.values())
 
     def _locate(self, key: Any) -> tuple[LocalPartition, bytes]:

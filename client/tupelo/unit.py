@@ -88,6 +88,7 @@ class ProcessingUnit:
 
     @property
     def spaces(self) -> Mapping[str, Space[Any]]:
+        """By name."""
         return MappingProxyType(self._spaces)
 
     @property
@@ -97,6 +98,7 @@ class ProcessingUnit:
 
     @property
     def errors(self) -> Mapping[str, type[ApplicationError]]:
+        """By error code: what was declared, and EntryNotFound."""
         return MappingProxyType(self._errors)
 
     def space(

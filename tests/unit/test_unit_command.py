@@ -1,7 +1,6 @@
-"""Commands: arguments, reads and writes, all or nothing, errors, limits."""
+"""Commands: arguments, results, reads and writes, all or nothing, times to live."""
 
 import math
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,91 +9,33 @@ import pytest
 from tupelo._unit import context
 from tupelo._unit.executor import CommandExecutor
 from tupelo.codec import encode_key, partition_of
-from tupelo.errors import ApplicationError, CommandFailed, InvalidArgument, ResultCode, TooLarge
+from tupelo.errors import CommandFailed, InvalidArgument, ResultCode
 from tupelo.testing import LocalGrid, LocalPartition
 from tupelo.unit import (
     CommandLimits,
-    CommandMisuse,
-    Entry,
     EntryNotFound,
-    OtherPartition,
-    ProcessingUnit,
     now,
-    replace,
 )
 
-unit = ProcessingUnit("ticketing")
-LIMITS = CommandLimits(items_max=5, bytes_max=2000, key_bytes_max=100, value_bytes_max=1000)
-
-
-class Seat(Entry, frozen=True):
-    event: str
-    number: int
-    holder: str | None = None
-
-
-class Basket(Entry, frozen=True):
-    event: str
-    items: list[str]
-
-
-class Pair(Entry, frozen=True):
-    event: str
-    number: int
-
-
-@unit.error
-class SeatTaken(ApplicationError):
-    def __init__(self, event: str, number: int) -> None:
-        super().__init__(f"seat {number} of {event} is taken", event=event, number=number)
-
-
-class Undeclared(ApplicationError):
-    pass
-
-
-seats = unit.space("seats", Seat, key=("event", "number"), route="event")
-baskets = unit.space("baskets", Basket, key="event", ttl_s=10)
-pairs = unit.space("pairs", Pair, key=("event", "number"))
-
-body: Callable[[], Any] = lambda: None  # noqa: E731  what `run` does, set by each test
-
-
-@unit.command(route="event")
-def run(event: str) -> Any:
-    return body()
-
-
-@unit.command(route="event", read_only=True)
-def look(event: str) -> Any:
-    return body()
-
-
-@unit.command(route="event")
-def hold(event: str, number: int, customer: str = "nobody", *, again: bool = False) -> Seat:
-    seat = seats[event, number]
-    if seat.holder is not None and not again:
-        raise SeatTaken(event, number)
-    return seats.put(replace(seat, holder=customer))
-
-
-@unit.command(route=("event", "number"))
-def twofold(event: str, number: int) -> int:
-    pairs.put(Pair(event, number))
-    return len(list(pairs.values()))
+from tests.unit.ticketing import (
+    LIMITS,
+    Basket,
+    Seat,
+    SeatTaken,
+    baskets,
+    hold,
+    inside,
+    loaded,
+    pairs,
+    seats,
+    twofold,
+    unit,
+)
 
 
 @pytest.fixture
 def grid() -> LocalGrid:
-    grid = LocalGrid(unit, limits=LIMITS)
-    grid.space(seats).put_many(Seat("e1", number) for number in (1, 2, 3))
-    return grid
-
-
-def inside(grid: LocalGrid, function: Callable[[], Any], command: Any = run) -> Any:
-    global body
-    body = function
-    return grid.call(command, "e1")
+    return loaded()
 
 
 # -- arguments and results
@@ -233,17 +174,13 @@ def test_put_if_absent_and_versions(grid: LocalGrid) -> None:
 
 
 def test_a_put_that_is_taken_back_writes_nothing(grid: LocalGrid) -> None:
-    executor = CommandExecutor([run], partitions=1, limits=LIMITS)
-
-    def steps() -> None:
+    def steps() -> int:
         seats.put(Seat("e1", 9))
         assert seats.delete(("e1", 9))
         assert not seats.delete(("e1", 8))
+        return len(context.current("this").mutations())
 
-    global body
-    body = steps
-    outcome = executor.run(run.name, run.encode_arguments(("e1",), {}), LocalPartition(0))
-    assert (outcome.code, outcome.mutations) == (ResultCode.OK, ())
+    assert inside(grid, steps) == 0
 
 
 def test_an_absent_entry_reaches_the_caller_as_itself(grid: LocalGrid) -> None:
@@ -309,127 +246,3 @@ def test_times_to_live_are_counted_from_the_command(grid: LocalGrid) -> None:
     for wrong in (-1, math.inf, math.nan):
         with pytest.raises(CommandFailed, match="ttl_s is seconds to live"):
             inside(grid, lambda ttl_s=wrong: baskets.put(Basket("e1", []), ttl_s=ttl_s))
-
-
-# -- misuse
-
-
-def test_another_partition_is_named(grid: LocalGrid) -> None:
-    home = partition_of(encode_key("e1"), 16)
-    other = next(f"e{n}" for n in range(2, 99) if partition_of(encode_key(f"e{n}"), 16) != home)
-    away = partition_of(encode_key(other), 16)
-    for attempt in (
-        lambda: seats.get((other, 1)),
-        lambda: seats.put(Seat(other, 1)),
-        lambda: seats.delete((other, 1)),
-        lambda: seats.version((other, 1)),
-    ):
-        with pytest.raises(CommandFailed, match=f"runs in partition {home}.*partition {away}") as e:
-            inside(grid, attempt)
-        assert isinstance(e.value.__cause__, OtherPartition)
-
-
-def test_a_read_only_command_cannot_write(grid: LocalGrid) -> None:
-    assert inside(grid, lambda: seats["e1", 1].number, look) == 1
-    for attempt in (
-        lambda: seats.put(Seat("e1", 4)),
-        lambda: seats.put_if_absent(Seat("e1", 4)),
-        lambda: seats.delete(("e1", 1)),
-        lambda: hold("e1", 1),
-    ):
-        with pytest.raises(CommandFailed, match="declared read_only and writes to space 'seats'"):
-            inside(grid, attempt, look)
-
-
-def test_commands_call_each_other_plainly(grid: LocalGrid) -> None:
-    inside(grid, lambda: [hold("e1", 1, "ann"), hold("e1", 2, "ann")])
-    assert [seat.holder for seat in grid.space(seats).values()].count("ann") == 2
-
-    def caught() -> str:
-        try:
-            hold("e1", 1, "bob")
-        except SeatTaken:
-            return "taken"
-        return "free"
-
-    assert inside(grid, caught) == "taken"
-
-
-def test_data_outside_of_a_command_is_out_of_reach() -> None:
-    for attempt in (lambda: seats.get(("e1", 1)), now, lambda: seats.put(Seat("e1", 1))):
-        with pytest.raises(CommandMisuse, match="inside a running command only"):
-            attempt()
-
-
-@pytest.mark.parametrize(
-    ("attempt", "words"),
-    [
-        (lambda: seats.get("e1"), "a tuple of 2 parts"),
-        (lambda: seats.get(("e1", 1, 2)), "a tuple of 2 parts"),
-        (lambda: seats.put(Basket("e1", [])), "is a Seat, not Basket"),
-        (lambda: seats.put(Seat("e1", 1, 5)), "wrong type"),
-        (lambda: 1 / 0, "ZeroDivisionError: division by zero"),
-        (lambda: exec("raise SystemExit(3)"), "SystemExit: 3"),
-        (object, "TypeError"),
-        (lambda: [seats.put(Seat("e1", n)) for n in range(6)], "more than 5 entries"),
-        (lambda: seats.put(Seat("e1", 1, "x" * 1000)), "value_bytes_max allows 1000"),
-        (lambda: [seats.put(Seat("e1", n, "x" * 900)) for n in (1, 2, 3)], "than 2000 bytes"),
-        (lambda: "x" * 1001, "it returns 1004 bytes"),
-    ],
-)
-def test_what_breaks_a_command_comes_back_with_words_and_writes_nothing(
-    grid: LocalGrid, attempt: Callable[[], Any], words: str
-) -> None:
-    with pytest.raises(CommandFailed, match=words):
-        inside(grid, attempt)
-    assert {seat.holder for seat in grid.space(seats).values()} == {None}
-    assert context.active is None
-
-
-def test_too_large_a_key() -> None:
-    grid = LocalGrid(unit, limits=LIMITS)
-    global body
-    body = lambda: baskets.put(Basket("e" * 200, []))  # noqa: E731
-    with pytest.raises(CommandFailed, match="key_bytes_max allows 100") as caught:
-        grid.call(run, "e" * 200)
-    assert isinstance(caught.value.__cause__, TooLarge)
-
-
-# -- the application's own errors
-
-
-def test_declared_errors_come_back_as_their_class(grid: LocalGrid) -> None:
-    grid.call(hold, "e1", 1, "ann")
-    with pytest.raises(SeatTaken, match="seat 1 of e1 is taken") as caught:
-        grid.call(hold, "e1", 1, "bob")
-    assert (caught.value.event, caught.value.number) == ("e1", 1)
-
-
-def test_undeclared_errors_come_back_by_their_code(grid: LocalGrid) -> None:
-    def steps() -> None:
-        raise Undeclared("no", why="because")
-
-    with pytest.raises(ApplicationError, match="no") as caught:
-        inside(grid, steps)
-    assert type(caught.value) is ApplicationError
-    assert (caught.value.error_code, caught.value.fields) == ("Undeclared", {"why": "because"})
-
-
-def test_an_error_that_cannot_travel_is_a_failure_of_the_command(grid: LocalGrid) -> None:
-    def steps() -> None:
-        raise Undeclared("no", why=object())
-
-    with pytest.raises(CommandFailed, match="TypeError"):
-        inside(grid, steps)
-
-
-def test_an_exception_without_words_is_reported_all_the_same(grid: LocalGrid) -> None:
-    class Mute(Exception):
-        def __str__(self) -> str:
-            raise ValueError
-
-    def steps() -> None:
-        raise Mute
-
-    with pytest.raises(CommandFailed, match=r"Mute: .an exception without text"):
-        inside(grid, steps)
