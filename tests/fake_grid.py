@@ -39,8 +39,8 @@ class FakeUnit(data_pb2_grpc.SpaceServicer, admin_pb2_grpc.AdminServicer):
     """One server of the fake grid. Faults are attributes, set by tests.
 
     Attributes:
-        fault: called with every request; an int is a code for all its operations; a string is one of
-            "drop" (apply, then break the stream), "lose" (break it without applying), "garble"
+        fault: called with every request; an int is a code for all its operations; a string is one
+            of "drop" (apply, then break the stream), "lose" (break it without applying), "garble"
             (apply, then answer nonsense), "hang" (apply, never answer); None is no fault.
     """
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 SESSION_RANDOM_BITS: Final = 22
-_AHEAD_MAX: Final = 4096
+_JOIN_ABOVE: Final = 4096
 
 
 def session_id(unix_ms: int, random_bits: int) -> int:
@@ -30,7 +30,7 @@ class Session:
     a set of numbers.
     """
 
-    __slots__ = ("_ahead", "_next", "acked_below", "id", "window")
+    __slots__ = ("_ahead", "_join_above", "_next", "acked_below", "id", "window")
 
     def __init__(self, session: int, window: int) -> None:
         self.id = session
@@ -38,6 +38,7 @@ class Session:
         self.acked_below = 1
         self._next = 1
         self._ahead: dict[int, int] = {}
+        self._join_above = _JOIN_ABOVE
 
     @property
     def unanswered(self) -> int:
@@ -57,7 +58,7 @@ class Session:
         ahead = self._ahead
         if first > self.acked_below:
             ahead[first] = max(stop, ahead.get(first, 0))
-            if len(ahead) > _AHEAD_MAX:
+            if len(ahead) > self._join_above:
                 self._join()
             return
         floor = max(stop, self.acked_below)
@@ -83,6 +84,7 @@ class Session:
                 last, last_stop = first, stop
             joined[last] = last_stop
         self._ahead = joined
+        self._join_above = max(_JOIN_ABOVE, 2 * len(joined))
 
 
 class Sessions:
