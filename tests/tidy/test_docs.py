@@ -7,6 +7,10 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import pytest
+from tupelo.testing import LocalGrid
 
 from tests.tidy.sources import ROOT, documents, functions, none, sources
 
@@ -108,6 +112,19 @@ def test_python_in_documents_compiles() -> None:
         for block in re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL):
             compile(block, name_of(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     assert (ROOT / "README.md").read_text("utf-8").count("```python") >= 1
+
+
+def test_the_processing_unit_of_the_readme_works() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    code: dict[str, Any] = {"__name__": "shop"}
+    exec(compile(blocks[0], "README.md", "exec"), code)
+    grid = LocalGrid(code["unit"])
+    grid.space(code["stock"]).put(code["Stock"]("tea", 3))
+    assert grid.call(code["take"], "tea", 2).left == 1
+    with pytest.raises(code["SoldOut"]) as raised:
+        grid.call(code["take"], "tea", 2)
+    assert raised.value.fields == {"left": 1}
 
 
 def test_decisions_are_numbered_without_gaps() -> None:
