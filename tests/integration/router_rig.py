@@ -14,7 +14,6 @@ from tupelo.v1.data_pb2 import OpBatch, SessionRequest
 from tupelo.v1.data_pb2_grpc import SpaceStub, add_SpaceServicer_to_server
 from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.keeper import TableKeeper
-from tupelo_grid.coordinator.memory import MemoryStateStore
 from tupelo_grid.core.table import (
     FENCED,
     GridInfo,
@@ -31,6 +30,7 @@ from tupelo_grid.messaging.router_service import RouterServicer
 from tupelo_grid.runtime.servers import open_server
 
 from tests.fake_grid import FakeGrid
+from tests.memory_store import MemoryStateStore
 
 SERVICE = "tupelo.v1.Space"
 pack = msgspec.msgpack.encode

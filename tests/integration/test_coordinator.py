@@ -21,7 +21,6 @@ from tupelo.v1 import coordinator_pb2_grpc as pb_grpc
 from tupelo_grid.config import GridConfig, encode_config
 from tupelo_grid.coordinator.client import RemoteStateStore
 from tupelo_grid.coordinator.controller import ControllerLoop
-from tupelo_grid.coordinator.memory import MemoryStateStore
 from tupelo_grid.coordinator.port import StateStore, StoreAway, StoreInDoubt, next_incarnation
 from tupelo_grid.coordinator.service import StateStoreServicer
 from tupelo_grid.coordinator.sqlite import SqliteStateStore
@@ -40,6 +39,8 @@ from tupelo_grid.runtime.clock import MachineClock
 from tupelo_grid.runtime.control import STATE_FILE, ensure_grid
 from tupelo_grid.runtime.errors import FatalStartError
 from tupelo_grid.runtime.servers import open_server
+
+from tests.memory_store import MemoryStateStore
 
 CONFIG = GridConfig(rpc_timeout_s=0.5, lease_s=0.4, settle_s=0.1, partitions=12)
 
@@ -317,7 +318,7 @@ def free_port() -> int:
             port = first.getsockname()[1]
             try:
                 second.bind(("127.0.0.1", port + 1))
-            except OSError:
+            except OSError:  # somebody has the next one: look for another pair
                 continue
             return int(port)
 

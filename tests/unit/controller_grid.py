@@ -206,3 +206,12 @@ class Grid:
             assert config.primary == target[0], (partition, config, target)
             assert set(config.in_sync) == set(target), (partition, config, target)
             assert (config.learner, config.next_primary, config.leaving) == ("", "", "")
+
+
+def started(units: int = 3, partitions: int = 24, backups: int = 1) -> tuple[Grid, list[str]]:
+    """A grid whose table has just been created, and its incarnations."""
+    grid = Grid(partitions, backups, msgspec.structs.replace(SETTINGS, units=units))
+    names = [grid.join(f"unit-{n}") for n in range(1, units + 1)]
+    grid.tick()
+    assert len(grid.view().parts) == partitions
+    return grid, names

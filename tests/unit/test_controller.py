@@ -5,24 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 
-import msgspec
 import pytest
 from tupelo_grid.core.controller import Controller
 from tupelo_grid.core.failover import PARTS_PER_TXN, depose_dead, force
 from tupelo_grid.core.statestore import TXN_OPERATIONS_MAX
 from tupelo_grid.core.table import PartitionState, decode_lease, encode, lease_key, part_key
 
-from tests.unit.controller_grid import SETTINGS, Grid
+from tests.unit.controller_grid import SETTINGS, Grid, started
 
 OVERDUE_S = SETTINGS.lease_s * (1 + SETTINGS.lease_margin)
-
-
-def started(units: int = 3, partitions: int = 24, backups: int = 1) -> tuple[Grid, list[str]]:
-    grid = Grid(partitions, backups, msgspec.structs.replace(SETTINGS, units=units))
-    names = [grid.join(f"unit-{n}") for n in range(1, units + 1)]
-    grid.tick()
-    assert len(grid.view().parts) == partitions
-    return grid, names
 
 
 # --- creation ---
@@ -322,102 +313,6 @@ def test_a_lease_that_only_looks_alive_does_not_bring_a_lost_partition_back() ->
         grid.state.txn([], {part_key(partition): kv.value})
     grid.control()
     assert all(grid.part(p).state is PartitionState.LOST for p in lost)
-
-
-# --- repair ---
-
-
-def test_lost_copies_are_restored_at_once_within_the_limit_per_unit() -> None:
-    grid, (first, *_) = started(partitions=60)
-    grid.kill(first, seen=True)
-    grid.control()
-    grid.control()
-    receiving = Counter(v.config.learner for v in grid.view().parts.values() if v.config.learner)
-    assert receiving
-    assert max(receiving.values()) == SETTINGS.moves_per_unit_max
-    for versioned in grid.view().parts.values():
-        assert versioned.config.learner not in versioned.config.in_sync
-    grid.run(10)
-    grid.settled()
-
-
-def test_a_dead_learner_is_given_up_and_another_takes_its_place() -> None:
-    grid, names = started(units=4)
-    grid.kill(names[0], seen=True)
-    grid.control()
-    grid.control()
-    partition, learner = next(
-        (p, v.config.learner) for p, v in grid.view().parts.items() if v.config.learner
-    )
-    grid.kill(learner, seen=True)
-    while grid.control():
-        pass
-    assert grid.part(partition).learner not in ("", learner)
-
-
-# --- balance ---
-
-
-def test_a_joining_unit_gets_its_share_after_the_settle_time() -> None:
-    grid, _ = started(partitions=60)
-    grid.run(2)
-    joined = grid.join("unit-4")
-    grid.run(0.75)
-    assert all(not v.config.learner for v in grid.view().parts.values())
-    grid.run(20)
-    grid.settled()
-    held = Counter(v.config.primary for v in grid.view().parts.values())
-    assert held[joined] == 15
-
-
-def test_a_pause_shorter_than_a_lease_moves_nothing() -> None:
-    grid, (first, *_) = started(partitions=60)
-    grid.run(3)
-    before = grid.view().parts
-    grid.units[first].paused = True
-    for _ in range(3):
-        grid.now += 0.25
-        for name in grid.running:
-            grid.renew(grid.units[name])
-        grid.control()
-    grid.units[first].paused = False
-    grid.run(3)
-    assert grid.view().parts == before
-
-
-def test_a_draining_unit_loses_everything_and_nobody_is_ever_short_of_a_copy() -> None:
-    grid, (first, *_) = started(units=4, partitions=60)
-    grid.run(3)
-    grid.drain(first)
-    for _ in range(100):
-        grid.tick()
-        assert all(len(v.config.in_sync) >= 2 for v in grid.view().parts.values())
-    assert all(first not in v.config.in_sync for v in grid.view().parts.values())
-    grid.settled()
-
-
-def test_moves_are_bounded_per_unit_and_one_per_partition() -> None:
-    grid, _ = started(partitions=60)
-    grid.run(3)
-    grid.join("unit-4")
-    for _ in range(60):
-        grid.tick()
-        configs = [v.config for v in grid.view().parts.values()]
-        for field in ("learner", "next_primary"):
-            count = Counter(getattr(c, field) for c in configs if getattr(c, field))
-            assert max(count.values(), default=0) <= SETTINGS.moves_per_unit_max
-        for config in configs:
-            assert sum(map(bool, (config.learner, config.next_primary, config.leaving))) <= 1
-            assert len(config.in_sync) <= 3
-    grid.settled()
-
-
-def test_a_settled_grid_is_left_alone() -> None:
-    grid, _ = started()
-    grid.run(5)
-    grid.reasons.clear()
-    grid.run(20)
-    assert grid.reasons == []
 
 
 # --- stale views, operators, damage ---

@@ -9,7 +9,6 @@ import pytest
 from tupelo.schema import FieldSchema, SpaceSchema, decode_schema, encode_schema
 from tupelo.v1 import admin_pb2, admin_pb2_grpc
 from tupelo_grid.config import GridConfig
-from tupelo_grid.coordinator.memory import MemoryStateStore
 from tupelo_grid.coordinator.port import StoreAway, StoreInDoubt
 from tupelo_grid.core.table import (
     FENCED,
@@ -26,6 +25,8 @@ from tupelo_grid.core.table import (
 from tupelo_grid.deployment.admin import GridAdmin
 from tupelo_grid.deployment.status import View, summarize
 from tupelo_grid.runtime.errors import FatalStartError
+
+from tests.memory_store import MemoryStateStore
 
 CONFIG = GridConfig(status_timeout_s=0.5, port=1)
 

@@ -11,7 +11,6 @@ from tupelo.schema import SpaceSchema, encode_schema
 from tupelo.v1.data_pb2 import RouteRequest
 from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.keeper import GridState, TableKeeper
-from tupelo_grid.coordinator.memory import MemoryStateStore
 from tupelo_grid.coordinator.port import REREAD, Hint, Snapshot, StoreAway
 from tupelo_grid.core.table import (
     FENCED,
@@ -25,6 +24,8 @@ from tupelo_grid.core.table import (
     space_key,
 )
 from tupelo_grid.transport.route import RouteCache, build_route
+
+from tests.memory_store import MemoryStateStore
 
 CONFIG = GridConfig()
 GRID = GridInfo("00" * 15 + "07", 2)

@@ -13,10 +13,11 @@ import pytest
 from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator import sqlite as sqlite_adapter
 from tupelo_grid.coordinator.hub import TooManyWatchers
-from tupelo_grid.coordinator.memory import MemoryStateStore
 from tupelo_grid.coordinator.port import Hint, StateStore, StoreAway, StoreInDoubt, next_incarnation
 from tupelo_grid.coordinator.sqlite import SqliteStateStore, StateFileError
 from tupelo_grid.core.statestore import TXN_OPERATIONS_MAX, MemoryState
+
+from tests.memory_store import MemoryStateStore
 
 CONFIG = GridConfig()
 

@@ -57,7 +57,7 @@ REREAD = Hint({}, (), 0, reread=True)
 
 
 class StateStore(Protocol):
-    """Adapters: `sqlite`, `memory`, `client` (a coordinator reached by gRPC)."""
+    """Adapters: `sqlite`, and `client` for a coordinator reached by gRPC."""
 
     async def read(self, prefix: str) -> Snapshot:
         """All keys that start with `prefix` ("" for all), as of one revision.

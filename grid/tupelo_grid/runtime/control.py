@@ -9,6 +9,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 import msgspec
@@ -51,11 +52,10 @@ async def run_control(
         stack.push_async_callback(admin.close)
 
         def register(server: grpc.aio.Server) -> None:
-            servicer = StateStoreServicer(store)
-            coordinator_pb2_grpc.add_StateStoreServicer_to_server(  # type: ignore[no-untyped-call]
-                servicer, server
-            )
-            admin_pb2_grpc.add_AdminServicer_to_server(admin, server)  # type: ignore[no-untyped-call]
+            add_state_store: Any = coordinator_pb2_grpc.add_StateStoreServicer_to_server
+            add_admin: Any = admin_pb2_grpc.add_AdminServicer_to_server
+            add_state_store(StateStoreServicer(store), server)
+            add_admin(admin, server)
 
         await stack.enter_async_context(
             open_server(config, config.host, config.control_port, name, SERVICES, register)

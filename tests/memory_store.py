@@ -1,4 +1,4 @@
-"""The state store in memory: for tests, and for grids that live in one process."""
+"""The state store in memory, with the watches of the real one."""
 
 from __future__ import annotations
 
