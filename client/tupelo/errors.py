@@ -126,30 +126,44 @@ class RequestError(TupeloError):
 
 
 class InvalidArgument(RequestError):
+    """A wrong type, a malformed key or value, a setting or argument out of its range."""
+
     code = ResultCode.INVALID_ARGUMENT
 
 
 class TooLarge(RequestError):
+    """A key or value above its limit; the message names both."""
+
     code = ResultCode.VALUE_TOO_LARGE
 
 
 class UnknownSpace(RequestError):
+    """Neither a processing unit nor `create_space` has declared the space."""
+
     code = ResultCode.UNKNOWN_SPACE
 
 
 class UnknownCommand(RequestError):
+    """No loaded processing unit has the command."""
+
     code = ResultCode.UNKNOWN_COMMAND
 
 
 class CommandFailed(RequestError):
+    """A command's code broke with an error it does not declare; nothing was written."""
+
     code = ResultCode.COMMAND_FAILED
 
 
 class StaleToken(RequestError):
+    """A retry from outside its session's window. It was not run again."""
+
     code = ResultCode.STALE_TOKEN
 
 
 class SessionExpired(RequestError):
+    """The client's session was evicted, and this operation may have been sent before."""
+
     code = ResultCode.SESSION_EXPIRED
 
 
@@ -167,31 +181,45 @@ class DeadlineExceeded(Unavailable):
 
 
 class WrongOwner(Unavailable):
+    """The partition has moved; the newer table came with the answer."""
+
     code = ResultCode.WRONG_OWNER
     stale_route = True
 
 
 class NotReady(Unavailable):
+    """The partition has no primary that answers yet: it recovers or is handed over."""
+
     code = ResultCode.NOT_READY
 
 
 class Overloaded(Unavailable):
+    """A bound is reached, such as that of the journal while the store is away."""
+
     code = ResultCode.OVERLOADED
 
 
 class NotEnoughReplicas(Unavailable):
+    """The partition has fewer in-sync copies than `min_in_sync`."""
+
     code = ResultCode.NOT_ENOUGH_REPLICAS
 
 
 class PartitionLost(Unavailable):
+    """All in-sync replicas are gone, and until one returns there is nobody to ask."""
+
     code = ResultCode.PARTITION_LOST
 
 
 class ConnectionLost(Unavailable):
+    """No unit or router could be reached; nothing was sent."""
+
     code = ResultCode.NOT_READY
 
 
 class ShuttingDown(Unavailable):
+    """The process that was asked is stopping and takes no more."""
+
     code = ResultCode.SHUTTING_DOWN
 
 
