@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from tupelo.errors import ResultCode
 from tupelo.v1.data_pb2 import BatchResult, OpBatch, SessionRequest, SessionResponse
 
 from tupelo_grid.config import GridConfig
@@ -22,9 +23,11 @@ from tupelo_grid.core.table import (
     part_key,
 )
 from tupelo_grid.core.unit import Unit
+from tupelo_grid.runtime.names import Names
 from tupelo_grid.transport.columns import to_batch, to_result
 from tupelo_grid.transport.replication import PeerConnections, PeerEvents
 from tupelo_grid.transport.route import RouteCache
+from tupelo_grid.transport.status import detail
 from tupelo_grid.transport.validate import malformed, oversized, validate_batch
 
 log = logging.getLogger(__name__)
@@ -51,6 +54,7 @@ class UnitShell:
     Args:
         grid_id: 16 bytes; a batch that names another grid is refused.
         routes: the answer for clients whose table is old.
+        names: the spaces and commands there are.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class UnitShell:
         routes: RouteCache,
         grid_id: bytes,
         partitions: int,
+        names: Names,
     ) -> None:
         self.unit = unit
         self._config = config
@@ -70,6 +75,7 @@ class UnitShell:
         self._routes = routes
         self._grid_id = grid_id
         self._partitions = partitions
+        self._names = names
         self._flush_due = False
         self._swapping: dict[int, asyncio.Task[None]] = {}
         self._swap_next: dict[int, Swap] = {}
@@ -91,6 +97,17 @@ class UnitShell:
 
     def execute(self, request: SessionRequest) -> SessionResponse | asyncio.Future[SessionResponse]:
         """One session frame; the answer, or a future of it where it has to wait."""
+        if self._names.strange(request):
+            return self._loop.create_task(self._look_up_and_run(request))
+        return self._run(request)
+
+    async def _look_up_and_run(self, request: SessionRequest) -> SessionResponse:
+        """A space may have been declared a moment ago: ask once before it is refused."""
+        await self._names.look_up(request)
+        answer = self._run(request)
+        return answer if isinstance(answer, SessionResponse) else await answer
+
+    def _run(self, request: SessionRequest) -> SessionResponse | asyncio.Future[SessionResponse]:
         call = Call(request)
         for message in request.batches:
             answer = self._submit(message)
@@ -106,6 +123,12 @@ class UnitShell:
 
     def _submit(self, message: OpBatch) -> BatchResult | Pending:
         refused = validate_batch(message, self._config, self._partitions)
+        if refused is None and message.grid_id and message.grid_id != self._grid_id:
+            refused = detail(
+                ResultCode.INVALID_ARGUMENT,
+                f"this unit belongs to grid {self._grid_id.hex()}, not {message.grid_id.hex()}; "
+                "connect anew",
+            )
         if refused is not None:
             return BatchResult(refused=refused)
         faults = malformed(message) | oversized(message, self._config)
@@ -116,7 +139,10 @@ class UnitShell:
         results, stale = [], False
         known = self._routes.response().table_version
         for message, answer in zip(call.request.batches, call.answers, strict=True):
-            stale = stale or message.table_version < known
+            # 0: routed by no table at all, as row forms are; they have no use for ours.
+            stale = stale or 0 < message.table_version < known
+            if isinstance(answer, Pending) and answer.stale:
+                stale = True
             results.append(answer if isinstance(answer, BatchResult) else to_result(answer))
         return SessionResponse(
             request_id=call.request.request_id,

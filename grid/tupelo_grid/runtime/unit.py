@@ -29,6 +29,7 @@ from tupelo_grid.messaging.pump import DataPump
 from tupelo_grid.runtime.clock import MachineClock
 from tupelo_grid.runtime.errors import FatalStartError
 from tupelo_grid.runtime.leasing import LeaseLoop
+from tupelo_grid.runtime.names import Names
 from tupelo_grid.runtime.process import Announce
 from tupelo_grid.runtime.servers import make_server, start_server
 from tupelo_grid.runtime.shell import UnitShell
@@ -145,6 +146,7 @@ class UnitProcess:
             self._routes,
             keeper.state.grid_id,
             grid.partitions,
+            Names(self._space_ttls, runner.knows, keeper, self._clock),
         )
         self.pump = DataPump(
             config,

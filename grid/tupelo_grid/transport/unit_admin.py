@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import grpc.aio
 from tupelo.v1 import admin_pb2 as pb
@@ -12,6 +12,8 @@ from tupelo.v1 import admin_pb2_grpc as pb_grpc
 
 from tupelo_grid.core.unit import Unit
 from tupelo_grid.telemetry.process import cpu_s, memory_bytes
+
+Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class PumpFigures(Protocol):
@@ -52,9 +54,7 @@ class UnitServicer(pb_grpc.UnitServicer):
         self._drain = drain
         self._counters = counters
 
-    async def Status(
-        self, request: pb.UnitStatusRequest, context: grpc.aio.ServicerContext
-    ) -> pb.UnitStatus:
+    async def Status(self, request: pb.UnitStatusRequest, context: Context) -> pb.UnitStatus:
         unit = self._unit
         primaries = unit.primaries
         return pb.UnitStatus(
@@ -87,7 +87,5 @@ class UnitServicer(pb_grpc.UnitServicer):
             for number, held in sorted(self._unit.replicas.items())
         ]
 
-    async def Drain(
-        self, request: pb.DrainRequest, context: grpc.aio.ServicerContext
-    ) -> pb.DrainResponse:
+    async def Drain(self, request: pb.DrainRequest, context: Context) -> pb.DrainResponse:
         return pb.DrainResponse(unpersisted_records=await self._drain(request.timeout_ms / 1000))
