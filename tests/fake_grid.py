@@ -16,6 +16,7 @@ import grpc
 import grpc.aio
 import msgspec
 from tupelo import kinds
+from tupelo.codec import encode_key, partition_of
 from tupelo.errors import ResultCode
 from tupelo.v1 import admin_pb2, admin_pb2_grpc, data_pb2, data_pb2_grpc
 
@@ -54,6 +55,7 @@ class FakeUnit(data_pb2_grpc.SpaceServicer, admin_pb2_grpc.AdminServicer):
         self.frame_sizes: list[int] = []
         self.batches: list[data_pb2.OpBatch] = []
         self.fault: Callable[[data_pb2.SessionRequest], int | str | None] | None = None
+        self.arrivals = asyncio.Condition()
         self.gate = asyncio.Event()
         self.gate.set()
         self.up = False
@@ -68,6 +70,11 @@ class FakeUnit(data_pb2_grpc.SpaceServicer, admin_pb2_grpc.AdminServicer):
         await server.start()
         self.server = server
         self.up = True
+
+    async def arrived(self, frames: int) -> None:
+        """Waits until so many requests have come, in all."""
+        async with self.arrivals:
+            await self.arrivals.wait_for(lambda: self.frames >= frames)
 
     async def stop(self) -> None:
         if self.server is not None:
@@ -99,7 +106,9 @@ class FakeUnit(data_pb2_grpc.SpaceServicer, admin_pb2_grpc.AdminServicer):
     async def Route(
         self, request: data_pb2.RouteRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> data_pb2.RouteResponse:
-        self.grid.route_requests += 1
+        async with self.grid.route_asked:
+            self.grid.route_requests += 1
+            self.grid.route_asked.notify_all()
         return self.grid.route()
 
     async def Status(
@@ -115,7 +124,9 @@ class FakeUnit(data_pb2_grpc.SpaceServicer, admin_pb2_grpc.AdminServicer):
         return admin_pb2.CreateSpaceResponse(created=created)
 
     async def _answer(self, request: data_pb2.SessionRequest) -> data_pb2.SessionResponse | None:
-        self.frames += 1
+        async with self.arrivals:
+            self.frames += 1
+            self.arrivals.notify_all()
         await self.gate.wait()
         fault = self.fault(request) if self.fault else None
         if fault == "lose":
@@ -324,6 +335,7 @@ class FakeGrid:
         self.anyone_answers = False
         self.record = True
         self.route_requests = 0
+        self.route_asked = asyncio.Condition()
 
     async def __aenter__(self) -> FakeGrid:
         for unit in self.units:
@@ -338,6 +350,20 @@ class FakeGrid:
     @property
     def seed(self) -> str:
         return self.units[0].address
+
+    def owner_of(self, key: Any) -> FakeUnit:
+        """The owner of a key of an untyped space."""
+        owner = self.owners[partition_of(encode_key(key), self.partitions)]
+        assert owner is not None
+        return owner
+
+    def owners_of(self, unit: FakeUnit) -> int:
+        return sum(1 for owner in self.owners if owner is unit)
+
+    async def asked_for_routes(self, times: int) -> None:
+        """Waits until the table has been asked for so many times, in all."""
+        async with self.route_asked:
+            await self.route_asked.wait_for(lambda: self.route_requests >= times)
 
     def move(self, partition: int, unit: FakeUnit | None) -> None:
         self.owners[partition] = unit

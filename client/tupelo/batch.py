@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tupelo.errors import ResultCode
+from tupelo.errors import ResultCode, TooLarge
 from tupelo.kinds import WRITES
 from tupelo.retry import DEADLINE, NOT_SENT, Failure
 from tupelo.routing import RouteTable
@@ -249,6 +249,14 @@ def read_detail(detail: ErrorDetail) -> tuple[str, dict[str, Any]]:
         except msgspec.MsgspecError as error:
             raise GarbledAnswer(f"error fields are not a MessagePack map: {error}") from error
     return detail.message, fields
+
+
+def too_large(size_bytes: int, limit: int) -> TooLarge:
+    """For an operation that no message can carry."""
+    return TooLarge(
+        f"key and value have {size_bytes} bytes together; a message carries {limit} "
+        "(message_bytes_max of client and grid)"
+    )
 
 
 def unsent(row: Row, code: int = NOT_SENT, message: str = "") -> Failure:

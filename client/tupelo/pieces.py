@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from tupelo.batch import GarbledAnswer, Token, details_of, read_detail, timeout_ms
+from tupelo.batch import GarbledAnswer, Token, details_of, read_detail, timeout_ms, too_large
 from tupelo.config import ClientConfig
 from tupelo.errors import ResultCode, TupeloError
 from tupelo.kinds import GET, PUT
@@ -214,7 +214,7 @@ def _failure(piece: Piece, code: int, message: str, fields: dict[str, Any]) -> F
 
 def grouped(located: Mapping[int, dict[bytes, bytes]], config: ClientConfig) -> list[Group]:
     """Groups of the encoded entries of each partition: one each, or more where they do not fit
-    one frame together.
+    one frame together. Raises TooLarge for an entry that no message can carry.
     """
     groups: list[Group] = []
     for partition, entries in located.items():
@@ -231,6 +231,8 @@ def _split(partition: int, entries: dict[bytes, bytes], config: ClientConfig) ->
     size_bytes = 0
     for key, value in entries.items():
         entry_bytes = len(key) + len(value)
+        if entry_bytes > config.operation_bytes_max:
+            raise too_large(entry_bytes, config.operation_bytes_max)
         over = size_bytes + entry_bytes > config.frame_bytes_max
         if some and (over or len(some) >= config.frame_ops_max):
             yield Group(partition, some, size_bytes)

@@ -22,6 +22,7 @@ from tupelo.batch import (
     pack_again,
     pack_new,
     size_bytes,
+    too_large,
     unsent,
 )
 from tupelo.config import ClientConfig
@@ -128,6 +129,7 @@ class UnitLane(UnitConnection):
         self._sessions = sessions
         self._budget = budget
         self._guard = guard
+        self._bytes_max = config.operation_bytes_max
         self.belongs: Callable[[int], bool] = lambda partition: True
         super().__init__(address, config, routes)
 
@@ -152,6 +154,8 @@ class UnitLane(UnitConnection):
         if self.closed:
             waiter.set_result(Failure(CLOSED, f"the connection to {self.address} is closed"))
             return waiter
+        if len(key) + len(value) > self._bytes_max:
+            raise too_large(len(key) + len(value), self._bytes_max)
         rows = self._rows if token is None and not strict else self._again
         if len(rows) >= self.config.queue_ops_max:
             raise Overloaded(

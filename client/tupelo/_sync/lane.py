@@ -33,6 +33,7 @@ from tupelo.batch import (
     pack_again,
     pack_new,
     size_bytes,
+    too_large,
     unsent,
 )
 from tupelo.config import ClientConfig
@@ -133,6 +134,7 @@ class UnitLane:
         self._sessions = sessions
         self._budget = budget
         self._guard = guard
+        self._bytes_max = config.operation_bytes_max
         self._execute = space_stub(routes.channel(address)).Execute
         self._lock = threading.Lock()
         self._rows: list[Row] = []
@@ -160,6 +162,8 @@ class UnitLane:
         row: Row = (
             waiter, kind, partition, target, key, value, ttl_ms, expected, deadline, strict, token,
         )  # fmt: skip
+        if len(key) + len(value) > self._bytes_max:
+            raise too_large(len(key) + len(value), self._bytes_max)
         rows = self._rows if token is None and not strict else self._again
         with self._lock:
             if self.closed:
