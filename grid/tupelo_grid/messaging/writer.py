@@ -161,9 +161,15 @@ class DataWriter(pump_pb2_grpc.DataWriterServicer):
                 frame = decode_frame(message)
             except BadFrame as error:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"pump frame: {error}")
-            job = _Job(frame, asyncio.get_running_loop().create_future())
-            await self._queue.put(job)
-            await context.write(encode_ack(await job.done))
+            await context.write(encode_ack(await self.write(frame)))
+
+    async def write(self, frame: PumpFrame) -> PumpAck:
+        """Stores a frame, together with others that wait, and answers it. Takes as long as there
+        is no room in the queue, and at most one pause of the backoff more while the store is
+        away."""
+        job = _Job(frame, asyncio.get_running_loop().create_future())
+        await self._queue.put(job)
+        return await job.done
 
     # One writer for all.
 

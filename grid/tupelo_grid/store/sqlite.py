@@ -44,6 +44,7 @@ class SqliteBackend:
         self._writer = ThreadPoolExecutor(1, "store-write")
         self._reader = ThreadPoolExecutor(1, "store-read")
         self._dialect: sa.Dialect = sqlite.dialect()
+        self._closed = False
 
     @property
     def name(self) -> str:
@@ -142,7 +143,10 @@ class SqliteBackend:
             self._engine = None
 
     async def close(self) -> None:
+        if self._closed:
+            return
         await self._on(self._writer, self._dispose)
+        self._closed = True
         for executor in (self._reader, self._writer):
             await asyncio.to_thread(executor.shutdown)
 
@@ -185,6 +189,8 @@ class SqliteBackend:
         return self._connected().connect().execution_options(tupelo_read=True)
 
     async def _on(self, executor: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
+        if self._closed:
+            raise StoreAway(f"{self.name}: closed")
         try:
             return await asyncio.get_running_loop().run_in_executor(executor, work)
         except Exception as error:
