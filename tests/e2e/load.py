@@ -22,10 +22,13 @@ class Load:
         pause_s: the longest time without any acknowledged write.
     """
 
-    def __init__(self, address: str, space: str = "carts", tasks: int = 32) -> None:
+    def __init__(
+        self, address: str, space: str = "carts", tasks: int = 32, timeout_s: float = 10.0
+    ) -> None:
         self._address = address
         self._space = space
         self._tasks = tasks
+        self._timeout_s = timeout_s
         self._stop = False
         self._running: list[asyncio.Task[None]] = []
         self._last_s = 0.0
@@ -78,7 +81,7 @@ class Load:
             number += 1
             key = f"{task}/{number}"
             try:
-                await self.space.put(key, number)
+                await self.space.put(key, number, timeout_s=self._timeout_s)
             except tupelo.errors.TupeloError as error:
                 self.errors.append(error)
                 continue

@@ -4,7 +4,10 @@ import asyncio
 import signal
 import subprocess
 
+import msgspec
+from tupelo_grid.config import GridConfig
 from tupelo_grid.runtime.runfiles import live_processes
+from tupelo_grid.store.factory import make_store
 
 from tests.e2e.grids import FAST, TUPELO, Grid, free_port, gone
 from tests.e2e.load import Load
@@ -121,6 +124,30 @@ def test_down_leaves_no_process_and_the_store_has_everything(own_grid):
     assert result.returncode == 0, result.stderr
     assert gone(runs)
     assert live_processes(own_grid.data_dir) == {}
+
+
+async def test_down_under_load_leaves_every_acknowledged_write_in_the_store(own_grid):
+    async with Load(own_grid.address, timeout_s=1.0) as load:
+        await load.more(500)
+        result = await in_thread(own_grid.down)
+        await load.finish()
+    assert result.returncode == 0, result.stderr
+    rows = await stored_rows(own_grid.data_dir, "carts")
+    missing = {key for key, value in load.acknowledged.items() if rows.get(key) != value}
+    assert missing == set()
+
+
+async def stored_rows(data_dir, space):
+    """What a store has of an untyped space, by key."""
+    store = make_store(GridConfig(data_dir=str(data_dir)))
+    await store.open()
+    try:
+        return {
+            msgspec.msgpack.decode(key): msgspec.msgpack.decode(value)
+            async for key, value, _, _ in store.read_rows(space)
+        }
+    finally:
+        await store.close()
 
 
 def test_down_stops_what_a_killed_control_process_left(own_grid):

@@ -81,6 +81,8 @@ def as_cli_error(error: grpc.RpcError, what: str) -> CliError:
         )
     name = _trailer(error, CODE_KEY) or error.code().name
     name = name.decode() if isinstance(name, bytes) else name
+    if name == "CONTROL_AWAY":
+        return CliError(ExitCode.UNREACHABLE, message)
     if name in _NOT_FOUND:
         return CliError(ExitCode.NOT_FOUND, message)
     if name == "APPLICATION_ERROR":

@@ -188,10 +188,10 @@ def _create_spaces(config: GridConfig) -> None:
 
     from tupelo_grid.cli.rpc import admin_stub, call
 
-    with admin_stub(config.messaging_address) as stub:
+    with admin_stub(config.control_address) as stub:
         for name in config.spaces:
             request = admin_pb2.CreateSpaceRequest(name=name)
-            call(stub.CreateSpace, request, config.rpc_timeout_s, "messaging")
+            call(stub.CreateSpace, request, config.rpc_timeout_s, "control")
 
 
 def _already_up(control: RunFile, config: GridConfig) -> int:

@@ -20,7 +20,7 @@ from tupelo.schema import SpaceSchema, decode_schema, encode_schema
 from tupelo.v1 import admin_pb2, admin_pb2_grpc
 
 from tupelo_grid.config import GridConfig
-from tupelo_grid.coordinator.port import StateStore, StoreError, StoreInDoubt
+from tupelo_grid.coordinator.port import StateStore, StoreError
 from tupelo_grid.core.table import space_key
 from tupelo_grid.deployment.status import GridView
 from tupelo_grid.runtime.errors import FatalStartError
@@ -101,11 +101,9 @@ class GridAdmin(admin_pb2_grpc.AdminServicer):
         key = space_key(schema.name)
         try:
             result = await self._store.txn([(key, 0)], {key: encoded})
-        except StoreInDoubt:
-            # The space may be there or may come; asking again tells.
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "control gave no answer; try again")
         except StoreError as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, f"control does not answer: {error}")
+            # The space may be there, or may come; asking again tells.
+            await self._control_away(context, str(error))
         if result.succeeded:
             return admin_pb2.CreateSpaceResponse(created=True)
         if msgspec.json.decode(result.current[key].value) != msgspec.json.decode(encoded):
@@ -182,10 +180,18 @@ class GridAdmin(admin_pb2_grpc.AdminServicer):
                 request, timeout=limit_s if left_s is None else min(limit_s, left_s)
             )
         except grpc.aio.AioRpcError as error:
-            message = error.details() or ""
             if error.code() is grpc.StatusCode.UNAVAILABLE:
-                message = f"control ({self._config.control_address}) does not answer: {message}"
-            await context.abort(error.code(), message)
+                await self._control_away(context, error.details() or "")
+            await context.abort(error.code(), error.details() or "")
+
+    async def _control_away(self, context: Context, reason: str) -> NoReturn:
+        # The trailer tells this answer from no answer.
+        await context.abort(
+            grpc.StatusCode.UNAVAILABLE,
+            f"control ({self._config.control_address}) does not answer, try again: {reason}",
+            (("tupelo-code", "CONTROL_AWAY"),),
+        )
+        raise AssertionError("abort raises")
 
 
 async def _invalid(context: Context, message: str) -> NoReturn:

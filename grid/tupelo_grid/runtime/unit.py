@@ -206,13 +206,16 @@ class UnitProcess:
                 announce({"address": self._address, "incarnation": self._incarnation})
                 await stop.wait()
                 await self._leave(leasing)
+                # First no more writes, then the store: what was acknowledged in between would be
+                # lost with the last unit.
                 space.drain()
                 await server.stop(STOP_GRACE_S)
+                await self._persist()
             for loop in loops:
                 loop.cancel()
 
     async def _leave(self, leasing: LeaseLoop) -> None:
-        """Has everything moved away, where there is somewhere to move to, and persists the rest."""
+        """Has everything moved away, where there is somewhere to move to."""
         self._state = "draining"
         leasing.drain()
         try:
@@ -220,6 +223,8 @@ class UnitProcess:
                 await self._moved_away()
         except TimeoutError:
             log.warning("%d partitions could not be handed over in time", len(self.unit.primaries))
+
+    async def _persist(self) -> None:
         left = await self.pump.drain(self._config.drain_s)
         if left:
             log.warning("%d records have not reached the store", left)
