@@ -1,6 +1,8 @@
-"""python -m tests.simulation --schedules N --seed S [--json] [--jobs J] [--mutations] [--transcript]
+"""python -m tests.simulation --schedules N --seed S [--json] [--jobs J] [--transcript]
+python -m tests.simulation --mutations [--only NAME,...] [--seed S] [--json] [--jobs J]
 
-Runs N simulated schedules, of seeds S, S+1, ... A seed replays its run exactly.
+Runs N simulated schedules, of seeds S, S+1, ... A seed replays its run exactly. With --mutations,
+shows that each deliberate protocol bug is caught within its stated number of schedules.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from time import perf_counter
 
+from tests.simulation.mutations import MUTATIONS, Catch, catch
 from tests.simulation.run import Result, run
 
 
@@ -45,6 +48,28 @@ def report(results: list[Result], elapsed_s: float) -> dict[str, object]:
     }
 
 
+def mutations(names: list[str], first: int, jobs: int) -> list[Catch]:
+    wanted = [one.name for one in MUTATIONS if not names or one.name in names]
+    if jobs <= 1:
+        return [_told(catch(name, first)) for name in wanted]
+    with ProcessPoolExecutor(jobs) as pool:
+        return [_told(one) for one in pool.map(catch, wanted, [first] * len(wanted))]
+
+
+def _told(one: Catch) -> Catch:
+    print(f"{one.name}: {one.schedules or 'NOT CAUGHT'}: {one.how}", file=sys.stderr, flush=True)
+    return one
+
+
+def report_mutations(caught: list[Catch]) -> dict[str, object]:
+    return {
+        "mutations": len(caught),
+        "caught": sum(one.schedules > 0 for one in caught),
+        "not_caught": [one.name for one in caught if not one.schedules],
+        "schedules_needed": {one.name: one.schedules for one in caught},
+    }
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--schedules", type=int, default=100)
@@ -52,6 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--transcript", action="store_true", help="of the run of --seed alone")
+    parser.add_argument("--mutations", action="store_true")
+    parser.add_argument("--only", default="", help="names of mutations, with commas between")
     options = parser.parse_args(arguments)
     if options.transcript:
         lines: list[str] = []
@@ -60,6 +87,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps(asdict(result), indent=1))
         return 1 if result.violation else 0
     started = perf_counter()
+    if options.mutations:
+        names = [name for name in options.only.split(",") if name]
+        caught = mutations(names, options.seed, options.jobs)
+        outcome = report_mutations(caught) | {"elapsed_s": round(perf_counter() - started, 1)}
+        print(json.dumps(outcome) if options.json else json.dumps(outcome, indent=1))
+        return 1 if outcome["not_caught"] else 0
     results = schedules(options.seed, options.schedules, options.jobs)
     summary = report(results, perf_counter() - started)
     for result in results:

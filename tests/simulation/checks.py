@@ -8,12 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.commands import ACCOUNTS, OPENING
 from tupelo_grid.core import batch as kinds
 from tupelo_grid.core.batch import Pending
 from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.records import Record
-from tupelo_grid.core.table import PART_PREFIX, PartitionConfig, decode_config
+from tupelo_grid.core.table import (
+    PART_PREFIX,
+    PartitionConfig,
+    decode_config,
+    decode_lease,
+    lease_key,
+)
+
+from tests.simulation.commands import ACCOUNTS, OPENING
 
 if TYPE_CHECKING:
     from tests.simulation.clients import Operation
@@ -61,11 +68,18 @@ class Checks:
             mark = marks.get(number)
             if mark is None or mark.held is not held:
                 mark = marks[number] = Mark(held)
+                self._still_holds(process, number)
+            elif held.journal.last < mark.last:
+                self._still_holds(process, number)
             journal = held.journal
             if mark.last != journal.last or mark.epoch != journal.last_epoch:
                 self._appended(process, number, held, mark)
             if mark.commit != held.commit:
                 self._advanced(process, number, held, mark)
+        if len(marks) != len(unit.replicas):
+            for number in [number for number in marks if number not in unit.replicas]:
+                del marks[number]
+                self._still_holds(process, number)
         serving = tuple(unit.serving)
         if serving != self._serving.get(process.incarnation):
             self._serving[process.incarnation] = serving
@@ -78,6 +92,11 @@ class Checks:
         journal = held.journal
         start = mark.last if mark.epoch == journal.last_epoch else held.commit
         start = max(journal.base, min(start, mark.last, journal.last))
+        primary = process.unit.primaries.get(number)
+        if primary is not None and journal.last > start:
+            newest, least = journal.at(journal.last), self._world.plan.limits.min_in_sync
+            if newest[1] and len(primary.config.in_sync) < least:
+                raise Violation(f"{process.incarnation} wrote {number} with fewer than {least}")
         log = self._log.setdefault(number, {})
         for sequence, record in enumerate(journal.read(start, journal.last - start), start + 1):
             place = (journal.epoch_at(sequence), sequence)
@@ -124,6 +143,16 @@ class Checks:
                     )
         self._all_in_sync_hold(number)
 
+    def _still_holds(self, process: Process, number: int) -> None:
+        """Something of the replica went away: nothing that counts as held by it."""
+        config, done = self.configs.get(number), self.committed.get(number)
+        if config is None or not done or process.incarnation not in config.in_sync:
+            return
+        held = process.unit.replicas.get(number)
+        if held is None:
+            raise Violation(f"{process.incarnation} is in sync for {number} and dropped it")
+        self._holds(process.incarnation, number, held, len(done))
+
     def _all_in_sync_hold(self, number: int) -> None:
         config = self.configs.get(number)
         done = self.committed.get(number)
@@ -149,8 +178,11 @@ class Checks:
     def leased(self, process: Process) -> None:
         """Its lease or its roles changed: nobody else may answer for the same partition."""
         unit = process.unit
-        for number in unit.serving:
-            epoch = unit.serving[number].epoch
+        for number, primary in unit.serving.items():
+            epoch = primary.epoch
+            held = primary.partition
+            if held.commit < primary.noop or held.journal.epoch_at(held.commit) != epoch:
+                raise Violation(f"{process.incarnation} is ready for {number} too early")
             owner = self._owners.setdefault((number, epoch), process.incarnation)
             if owner != process.incarnation:
                 raise Violation(f"{owner} and {process.incarnation} lead {number} in {epoch}")
@@ -201,11 +233,25 @@ class Checks:
             config = decode_config(self._world.store.state.entries[key].value)
             before = self.configs.get(number)
             self.configs[number] = config
-            if before is not None and config.epoch != before.epoch + (
-                config.primary != before.primary
-            ):
-                raise Violation(f"epoch of {number} went from {before} to {config}")
+            if before is not None:
+                self._follows(number, before, config)
             self._all_in_sync_hold(number)
+
+    def _follows(self, number: int, before: PartitionConfig, config: PartitionConfig) -> None:
+        """One step at a time: another primary, or a member less, or the learner in."""
+        if config.epoch != before.epoch + (config.primary != before.primary):
+            raise Violation(f"epoch of {number} went from {before} to {config}")
+        left = set(before.in_sync) - set(config.in_sync)
+        new = set(config.in_sync) - set(before.in_sync)
+        changed = config.epoch != before.epoch
+        if len(left) + len(new) > 1 or (changed and (left or new)) or new - {before.learner}:
+            raise Violation(f"in-sync set of {number} went from {before} to {config}")
+        if config.primary and config.primary not in config.in_sync:
+            raise Violation(f"{config.primary} leads {number} out of sync: {config}")
+        for member in new:
+            held = self._world.store.state.entries.get(lease_key(member))
+            if held is None or decode_lease(held.value).fenced:
+                raise Violation(f"{member} joined {number} without a lease")
 
     def lost(self, number: int) -> bool:
         """Nobody who is recorded as in sync lives any more."""

@@ -6,15 +6,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from tests.linearizability.history import Call
-from tests.simulation.commands import ACCOUNTS, BRIEF, SPACE, account_key
-from tests.simulation.places import Calls
 from tupelo.errors import OutcomeUnknown, ResultCode, TupeloError
 from tupelo.retry import NOT_SENT, Attempts, Failure, RetryBudget, RetryPolicy
 from tupelo.session import Session, Sessions, session_id
 from tupelo_grid.core import batch as kinds
 from tupelo_grid.core.batch import Batch, Bulk, Pending
 from tupelo_grid.core.table import Versioned
+
+from tests.linearizability.history import Call
+from tests.simulation.commands import ACCOUNTS, BRIEF, SPACE, account_key
+from tests.simulation.places import Calls
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -54,9 +55,7 @@ class Operation:
         "value",
     )
 
-    def __init__(
-        self, client: Client, kind: int, partition: int, key: bytes, parse: Parse
-    ) -> None:
+    def __init__(self, client: Client, kind: int, partition: int, key: bytes, parse: Parse) -> None:
         self.client = client
         self.kind = kind
         self.partition = partition
@@ -146,8 +145,9 @@ class Client:
         operation.strict = strict and not operation.writes
         return operation
 
-    def _made(self, kind: int, name: str, key: bytes, partition: int, parse: Parse, *args: Any
-              ) -> Operation:
+    def _made(
+        self, kind: int, name: str, key: bytes, partition: int, parse: Parse, *args: Any
+    ) -> Operation:
         operation = Operation(self, kind, partition, key, parse)
         recorder = self.world.recorder_of(name)
         operation.calls.append(recorder.invoke(self.name, (partition, key), name, *args))
@@ -186,9 +186,7 @@ class Client:
             if chance < 0.97:
                 operation = made(kinds.GET, "get", key, partition, _got)
             else:
-                operation = made(
-                    kinds.PUT, "put_ttl", key, partition, lambda c, v, x: v, value
-                )
+                operation = made(kinds.PUT, "put_ttl", key, partition, lambda c, v, x: v, value)
                 operation.ttl_ms = rng.choice((0, 50, 300, 900))
             operation.target = BRIEF
         operation.value = value.encode()
@@ -299,8 +297,9 @@ class Client:
     def _failure(operation: Operation, code: int, fields: dict[str, Any], maybe: bool) -> Failure:
         return Failure(code, "", fields, maybe, operation.session, operation.number)
 
-    def answered(self, operations: list[tuple[Operation, int]], pending: Pending,
-                 route: dict[int, Versioned]) -> None:
+    def answered(
+        self, operations: list[tuple[Operation, int]], pending: Pending, route: dict[int, Versioned]
+    ) -> None:
         self.learn(route)
         fields = {error.index: error.fields for error in pending.errors}
         position = bulk_position = 0

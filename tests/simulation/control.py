@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.loop import SimClock
-from tests.simulation.places import Calls
 from tupelo_grid.core.controller import Controller, ControllerSettings
 from tupelo_grid.core.statestore import Snapshot, Txn
 from tupelo_grid.core.view import ViewReader
+
+from tests.simulation.loop import SimClock
+from tests.simulation.places import Calls
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

@@ -160,11 +160,11 @@ class Faults:
             self._for_a_while([(one.name, other.name)])
 
     def cut_off(self, process: Process | None = None) -> None:
-        """From its peers and the state store; clients still reach it."""
+        """From its peers and the state store, each for its own time; clients still reach it."""
         one = process or self._someone()
-        places = [other.name for other in self._world.processes if other is not one]
-        places.append(STATE)
-        self._for_a_while([p for place in places for p in ((one.name, place), (place, one.name))])
+        peers = [other.name for other in self._world.processes if other is not one]
+        self._for_a_while([p for peer in peers for p in ((one.name, peer), (peer, one.name))])
+        self._for_a_while([(one.name, STATE), (STATE, one.name)])
 
     def lost_answers(self, process: Process | None = None) -> None:
         one = process or self._someone()

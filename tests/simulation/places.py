@@ -1,4 +1,4 @@
-"""The two stores: of the table (linearizable, behind a lossy call) and of the data (write-behind)."""
+"""The store of the table (linearizable, behind a lossy call) and that of the data."""
 
 from __future__ import annotations
 
@@ -75,9 +75,7 @@ class Calls:
         if not world.store.up:
             return
         answer = request()
-        world.net.send(
-            STATE, self.place, deliver, self._answered, number, answer, repeatable=False
-        )
+        world.net.send(STATE, self.place, deliver, self._answered, number, answer, repeatable=False)
 
     def _answered(self, number: int, answer: Any) -> None:
         waiting = self._open.pop(number, None)
@@ -91,7 +89,7 @@ class Calls:
 
 
 class DataStore:
-    """The store of the data: a fence row and the rows of each partition, one transaction a batch."""
+    """A fence row and the rows of each partition; one transaction a batch."""
 
     def __init__(self, world: World) -> None:
         self._world = world

@@ -62,6 +62,7 @@ class Plan:
     loss: float = 0.0
     repeat: float = 0.0
     slow: float = 0.0
+    slow_s: float = 0.3
     ordered: bool = True
     drift: float = 0.0
     skew_ms: int = 0
@@ -88,6 +89,7 @@ def draw(seed: int, rng: random.Random) -> Plan:
         loss=rng.choice((0.0, 0.0, 0.01, 0.05)),
         repeat=rng.choice((0.0, 0.02, 0.1)),
         slow=rng.choice((0.0, 0.0, 0.02, 0.1)),
+        slow_s=rng.choice((0.1, 0.3, 1.0)),
         ordered=rng.random() < 0.6,
         drift=rng.choice((0.0, 0.01)),
         skew_ms=rng.choice((0, 0, 400)),

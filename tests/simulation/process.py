@@ -6,9 +6,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.commands import SPACES, Application
-from tests.simulation.loop import SimClock
-from tests.simulation.places import DATA, Calls
 from tupelo_grid.core import membership as lease
 from tupelo_grid.core.batch import Batch, Pending
 from tupelo_grid.core.frames import Ack, Frame
@@ -21,6 +18,10 @@ from tupelo_grid.core.swaps import Swap, SwapOutcome, SwapResult
 from tupelo_grid.core.table import Lease, decode_config, encode, lease_key, part_key
 from tupelo_grid.core.table import Versioned as Version
 from tupelo_grid.core.unit import Unit
+
+from tests.simulation.commands import SPACES, Application
+from tests.simulation.loop import SimClock
+from tests.simulation.places import DATA, Calls
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -287,9 +288,7 @@ class Process:
                 self._txn(swap, [(lease_key(swap.lease_guard), guard.revision)])
 
         lost = SwapResult(swap, SwapOutcome.LOST)
-        self.calls.call(
-            self.world.store.read, read, lambda: self.unit.swapped(lost), self._here()
-        )
+        self.calls.call(self.world.store.read, read, lambda: self.unit.swapped(lost), self._here())
 
     def _txn(self, swap: Swap, guards: list[tuple[str, int]]) -> None:
         store, key = self.world.store, part_key(swap.partition)

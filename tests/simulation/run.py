@@ -1,4 +1,4 @@
-"""A run from its seed to its verdict: load and faults, then healing, then what must hold at rest."""
+"""A run from its seed to its verdict: load and faults, healing, and what must hold at rest."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import time
 import traceback
 from dataclasses import dataclass, field
 
+from tupelo_grid.core.table import PartitionState
+
 from tests.linearizability import quick
 from tests.linearizability.checker import check_history
 from tests.linearizability.history import Op
@@ -14,7 +16,6 @@ from tests.linearizability.models import AppendListModel, CounterModel, Register
 from tests.simulation.checks import Violation
 from tests.simulation.plan import Plan, draw, small_limits
 from tests.simulation.world import World
-from tupelo_grid.core.table import PartitionState
 
 HEAL_S_MAX = 15.0
 REST_S = 0.25

@@ -7,16 +7,6 @@ from copy import copy, deepcopy
 from dataclasses import replace
 from typing import Any
 
-from tests.linearizability.history import Recorder
-from tests.simulation.checks import Checks
-from tests.simulation.clients import Client, Operation, batch_of
-from tests.simulation.control import Control
-from tests.simulation.faults import Faults
-from tests.simulation.loop import Loop, SimClock
-from tests.simulation.network import Network
-from tests.simulation.places import DataStore, StateStore
-from tests.simulation.plan import Plan
-from tests.simulation.process import Process
 from tupelo_grid.core.batch import Batch, Pending
 from tupelo_grid.core.frames import Ack, Frame
 from tupelo_grid.core.statestore import KeyValue, Snapshot
@@ -34,6 +24,17 @@ from tupelo_grid.core.table import (
     incarnation_of,
 )
 
+from tests.linearizability.history import Recorder
+from tests.simulation.checks import Checks
+from tests.simulation.clients import Client, Operation, batch_of
+from tests.simulation.control import Control
+from tests.simulation.faults import Faults
+from tests.simulation.loop import Loop, SimClock
+from tests.simulation.network import Network
+from tests.simulation.places import DataStore, StateStore
+from tests.simulation.plan import Plan
+from tests.simulation.process import Process
+
 UNITS_MAX = 5
 
 
@@ -48,7 +49,7 @@ class World:
         self.loop = Loop()
         self.net = Network(self.loop, rng)
         self.net.loss, self.net.repeat, self.net.slow = plan.loss, plan.repeat, plan.slow
-        self.net.ordered = plan.ordered
+        self.net.ordered, self.net.slow_s = plan.ordered, plan.slow_s
         self.checks = Checks(self)
         self.store = StateStore(self)
         self.data = DataStore(self)

@@ -1,0 +1,55 @@
+"""Schedules that random faults never find, as scripts: the core's pieces handed what they need."""
+
+from __future__ import annotations
+
+import zlib
+
+from tupelo_grid.core.backup import Receiver
+from tupelo_grid.core.frames import Frame, Position, SnapshotChunk
+from tupelo_grid.core.link import Link
+from tupelo_grid.core.partition import Partition
+from tupelo_grid.core.progress import Progress
+from tupelo_grid.core.records import Record
+from tupelo_grid.core.snapshot import Snapshot
+
+
+def _record(number: int) -> Record:
+    return (1, 0, 0, 0, None, (("default", b"k%d" % number, b"v", 0),))
+
+
+def _partition(*epochs: int) -> Partition:
+    """A record of each epoch."""
+    partition = Partition(0)
+    for number, epoch in enumerate(epochs):
+        partition.append(_record(number), epoch)
+    return partition
+
+
+def late_snapshot() -> str:
+    """A snapshot ends where the replica has been, and went on from: what followed must stay."""
+    source = _partition(1, 1, 1)
+    chunks = list(Snapshot(source).chunks())
+    replica = _partition(1, 1, 1, 1, 1)
+    receiver = Receiver("b#2", {0: replica}, {0: 1}, lambda number, epoch: None)
+    frame = Frame("a#1", "b#2", 1, 1)
+
+    frame.snapshots = [
+        SnapshotChunk(0, 1, 1, index, index == len(chunks) - 1, zlib.crc32(body), body)
+        for index, body in enumerate(chunks)
+    ]
+    receiver.receive(frame)
+    last = receiver.replicas[0].journal.last
+    return "" if last == 5 else f"the replica held 5 records, after a late snapshot {last}"
+
+
+def late_answer() -> str:
+    """The answer to a probe of epoch 1 arrives in epoch 3; epoch 2 has cut what it told of."""
+    mine = _partition(1, 1, 1, 3)
+    link = Link("a#1", "b#2")
+    link.open(1)
+    progress = Progress(mine, 3, 7, link)
+    progress.probe()
+    progress.position(Position(0, 1, False, 3, 0, [(1, 1)]))
+    if progress.acked:
+        return f"{progress.acked} records count as held by a replica that told so in epoch 1"
+    return ""

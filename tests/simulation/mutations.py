@@ -1,0 +1,350 @@
+"""Deliberate protocol bugs: the simulator must catch each one within its number of schedules.
+
+Each is a patch of the core's classes from outside, switched on by name. Most are rules of
+PROTOCOL.md taken away, under the name it gives them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest import mock
+
+from tests.simulation import mutants as m
+from tests.simulation.directed import late_answer, late_snapshot
+from tests.simulation.plan import FAULTS, Plan, draw
+from tests.simulation.run import run
+
+Patch = Callable[[], AbstractContextManager[Any]]
+Tweak = Callable[[Plan], Plan]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """`tweak` bends the random plans towards it. `directed`: instead of random schedules, which
+    never come by: a script that returns what was violated, or ""."""
+
+    name: str
+    about: str
+    patch: Patch
+    within: int = 60
+    tweak: Tweak | None = None
+    directed: Callable[[], str] | None = None
+
+
+def on(target: str, new: Any) -> Patch:
+    return lambda: mock.patch("tupelo_grid.core." + target, new)
+
+
+def here(target: str, new: Any) -> Patch:
+    return lambda: mock.patch("tests.simulation." + target, new)
+
+
+def both(*patches: Patch) -> Patch:
+    def enter() -> AbstractContextManager[Any]:
+        stack = ExitStack()
+        for patch in patches:
+            stack.enter_context(patch())
+        return stack
+
+    return enter
+
+
+def three_copies(plan: Plan) -> Plan:
+    return replace(plan, units=4, backups=2)
+
+
+def slow_store(plan: Plan) -> Plan:
+    """Requests to the state store that are older than the caller's patience."""
+    faults = frozenset({"restart", "lost_answers", "cut_pair", "pause", "moments"})
+    return replace(plan, slow=0.3, slow_s=1.0, faults=faults, call_timeout_s=0.15)
+
+
+def deaths(plan: Plan) -> Plan:
+    faults = frozenset({"crash", "restart", "pause", "cut_off", "moments"})
+    return replace(plan, faults=faults, fault_every_s=0.3)
+
+
+def pauses(plan: Plan) -> Plan:
+    faults = frozenset({"pause", "cut_off", "lost_answers"})
+    return replace(plan, faults=faults, fault_every_s=0.4, may_lose=False)
+
+
+def moves(plan: Plan) -> Plan:
+    faults = frozenset({"join", "drain", "moments", "lost_answers"})
+    return replace(plan, faults=faults, fault_every_s=0.3, units=3)
+
+
+def few_sessions(plan: Plan) -> Plan:
+    return replace(plan, repeat=0.3, limits=replace(plan.limits, sessions_max=2), clients=4)
+
+
+def ragged(plan: Plan) -> Plan:
+    """Connections break often, frames arrive in any order."""
+    return replace(plan, ordered=False, loss=0.05, slow=0.1, repeat=0.1, faults=frozenset(FAULTS))
+
+
+MUTATIONS = [
+    Mutation("ack_early", "answers before commit", on("evaluate.Evaluator.run", m.ack_early)),
+    Mutation("dirty", "reads reveal uncommitted", on("evaluate._observe", m.nothing), 120),
+    Mutation(
+        "local_shrink",
+        "commits without a silent backup before the store knows",
+        on("primary.Primary._ask", m.local_shrink),
+        120,
+        deaths,
+    ),
+    Mutation(
+        "majority",
+        "commits by a majority of the in-sync set",
+        on("primary.Primary.advance", m.majority),
+        60,
+        three_copies,
+    ),
+    Mutation(
+        "expand_early",
+        "the joiner does not count before the store knows it",
+        on("primary.Primary._bring_in", m.expand_early),
+        200,
+    ),
+    Mutation(
+        "expand_commit",
+        "a learner joins before the first record of the epoch is committed",
+        on("primary.Primary._bring_in", m.expand_commit),
+        300,
+        deaths,
+    ),
+    Mutation(
+        "lease_from_reply",
+        "the lease counts from the answer",
+        on("membership.LeaseKeeper._on_result", m.lease_from_reply),
+        300,
+        lambda plan: replace(pauses(plan), slow=0.2, slow_s=0.5, call_timeout_s=1.0),
+    ),
+    Mutation(
+        "short_wait",
+        "leases are taken for over too early",
+        on("membership.LeaseObserver.__init__", m.short_wait),
+        120,
+        pauses,
+    ),
+    Mutation(
+        "nofence_session",
+        "a deposed primary's lease is left alone",
+        on("controller.depose_dead", m.nofence_session),
+        120,
+        pauses,
+    ),
+    Mutation("any_replica", "anybody may be promoted", on("failover._best", m.any_replica), 120),
+    Mutation(
+        "drop_old_primary",
+        "the deposed leave the in-sync set at once",
+        on("failover._promoted", m.drop_old_primary),
+    ),
+    Mutation(
+        "noepoch",
+        "backups take records of any epoch",
+        on("backup.Receiver._current", m.noepoch),
+        300,
+        pauses,
+    ),
+    Mutation(
+        "trunc_hw",
+        "a new epoch cuts journals to the commit known (KIP-101)",
+        on("unit.Unit._adopt_epoch", m.trunc_hw),
+        120,
+        deaths,
+    ),
+    Mutation(
+        "drop_tail",
+        "a new primary cuts its journal to the commit known",
+        on("primary.Primary.start", m.drop_tail),
+        120,
+        deaths,
+    ),
+    Mutation("serve_early", "ready at once", on("primary.Primary.start", m.serve_early)),
+    Mutation(
+        "snap_notail",
+        "a snapshot without what the store lacks",
+        on("snapshot.Snapshot.__init__", m.snap_notail),
+        120,
+    ),
+    Mutation(
+        "snap_nosessions",
+        "a snapshot without the dedupe table",
+        on("snapshot.Snapshot.__init__", m.snap_nosessions),
+        120,
+    ),
+    Mutation(
+        "snap_discard",
+        "a late snapshot replaces a journal that went on",
+        on("backup.Receiver._install", m.snap_discard),
+        directed=late_snapshot,
+    ),
+    Mutation(
+        "hand_noquiesce",
+        "answers go on while a hand-over is asked for",
+        on("primary.Primary._hand_over", m.hand_noquiesce),
+        200,
+        moves,
+    ),
+    Mutation(
+        "hand_resume",
+        "answers go on while a hand-over is in doubt",
+        on("primary.Primary.swapped", m.hand_resume),
+        300,
+        lambda plan: replace(moves(plan), loss=0.1, units=4),
+    ),
+    Mutation(
+        "cancel_race",
+        "a change in doubt counts as lost",
+        on("primary.Primary.swapped", m.cancel_race),
+        300,
+        slow_store,
+    ),
+    Mutation(
+        "dd_local",
+        "a new primary begins with an empty dedupe table",
+        on("primary.Primary.start", m.dd_local),
+        120,
+    ),
+    Mutation("nodedupe", "repeated tokens run again", on("admission.Admission.admit", m.nodedupe)),
+    Mutation(
+        "evicted_new",
+        "an evicted session is treated as new",
+        on("dedupe.SessionTable.evict", m.evicted_new),
+        120,
+        few_sessions,
+    ),
+    Mutation(
+        "floor_ignored",
+        "operations below the session's floor run",
+        on("admission.Admission.admit", m.floor_ignored),
+        300,
+        lambda plan: replace(
+            plan, repeat=0.4, small={**plan.small, "tupelo_grid.core.dedupe.SWEEP_RESULTS_MIN": 1}
+        ),
+    ),
+    Mutation(
+        "floor_not_restored",
+        "cutting a record leaves its session's floor",
+        on("dedupe.SessionTable.undo", m.floor_not_restored),
+        300,
+        deaths,
+    ),
+    Mutation(
+        "failed_not_recorded",
+        "failed conditions leave no record",
+        on("evaluate.Evaluator._write", m.failed_not_recorded),
+    ),
+    Mutation(
+        "db_nofence", "the store takes any batch", here("places.DataStore.apply", m.db_nofence)
+    ),
+    Mutation(
+        "db_uncommitted",
+        "the store gets what is not committed",
+        here("process.UnitJournals.read", m.db_uncommitted_read),
+    ),
+    Mutation(
+        "trim_unpersisted",
+        "journals forget what the store lacks",
+        on("partition.Partition.advance_commit", m.trim_unpersisted),
+        120,
+    ),
+    Mutation(
+        "noinc",
+        "a restarted unit keeps its incarnation",
+        here("world.World.next_incarnation", m.noinc),
+        120,
+        deaths,
+    ),
+    Mutation(
+        "nolease",
+        "reads are answered without a lease",
+        on("unit.Unit._confirm", m.nolease),
+        600,
+        lambda plan: replace(pauses(plan), think_s=0.02, clients=4),
+    ),
+    Mutation(
+        "confirm_one",
+        "one peer's word confirms a read",
+        on("answers.Answers.confirmed_by", m.confirm_one),
+        600,
+        lambda plan: replace(pauses(three_copies(plan)), think_s=0.02, clients=4),
+    ),
+    Mutation(
+        "refusals_forgotten",
+        "a refusal is said only once",
+        on("backup.Receiver._ack", m.refusals_forgotten),
+        300,
+        ragged,
+    ),
+    Mutation(
+        "stale_generation",
+        "acknowledgements count for later streams",
+        on("progress.Progress.reset", m.stale_generation),
+        300,
+        ragged,
+    ),
+    Mutation(
+        "late_answer",
+        "positions told in an earlier epoch count",
+        on("progress.Progress.position", m.late_answer),
+        directed=late_answer,
+    ),
+    Mutation(
+        "stale_table",
+        "a replica is dropped by a table older than its primary's",
+        on("backup.Receiver.drop", m.stale_table),
+        300,
+        lambda plan: replace(moves(plan), slow=0.2, slow_s=0.6, call_timeout_s=1.0),
+    ),
+    Mutation(
+        "local_expiry",
+        "backups expire entries by their own clock",
+        on("unit.Unit.tick", m.local_expiry),
+        120,
+    ),
+    Mutation(
+        "unguarded_growth",
+        "a fenced learner may join",
+        on("primary.Primary._ask", m.unguarded),
+        300,
+        deaths,
+    ),
+    Mutation(
+        "min_in_sync",
+        "writes are taken with too few replicas",
+        on("primary.Primary.recount", m.always_writable),
+        120,
+        lambda plan: replace(deaths(plan), limits=replace(plan.limits, min_in_sync=2)),
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Catch:
+    """`schedules`: how many it took, 0: it was not caught; `how`: what was violated."""
+
+    name: str
+    schedules: int
+    how: str
+
+
+def catch(name: str, first_seed: int = 1) -> Catch:
+    """Runs schedules with the mutation on until one shows it, or its number is spent."""
+    mutation = next(one for one in MUTATIONS if one.name == name)
+    with mutation.patch():
+        if mutation.directed is not None:
+            how = mutation.directed()
+            return Catch(name, 1 if how else 0, how)
+        for seed in range(first_seed, first_seed + mutation.within):
+            plan = draw(seed, random.Random(seed))
+            result = run(seed, plan=mutation.tweak(plan) if mutation.tweak else plan)
+            if result.violation:
+                how = f"seed {seed}: {result.violation.splitlines()[0]}"
+                return Catch(name, seed - first_seed + 1, how)
+    return Catch(name, 0, f"{mutation.within} schedules showed nothing")
