@@ -248,15 +248,17 @@ async def test_a_deposed_primary_is_stopped_and_its_successor_goes_on(tmp_path: 
     config = settings(tmp_path)
     old, new = FakeSource({0: 1}), FakeSource({0: 2})
     old.commit(0, put("a", "1"))
-    async with serving(config, store_of(config)) as (_, port):
-        async with pump_to(config, port, old) as first:
-            assert await first.drain(5.0) == 0
-            new.commit(0, put("a", "1"), put("a", "new"))
-            async with pump_to(config, port, new, name="unit-2#1") as second:
-                assert await second.drain(5.0) == 0
-            old.commit(0, put("a", "old"))
-            await until(lambda: first.core.fenced() == [0])
-            assert old.told == [(0, 1, 1)]
+    async with (
+        serving(config, store_of(config)) as (_, port),
+        pump_to(config, port, old) as first,
+    ):
+        assert await first.drain(5.0) == 0
+        new.commit(0, put("a", "1"), put("a", "new"))
+        async with pump_to(config, port, new, name="unit-2#1") as second:
+            assert await second.drain(5.0) == 0
+        old.commit(0, put("a", "old"))
+        await until(lambda: first.core.fenced() == [0])
+        assert old.told == [(0, 1, 1)]
     assert await stored(tmp_path) == {b"a": (b"new", 2)}
 
 
@@ -272,13 +274,15 @@ async def test_an_undeclared_space_waits_until_it_is_known(tmp_path: Path) -> No
         asked.append(name)
         return known.get(name)
 
-    async with serving(config, store_of(config), schemas={}, fetch=fetch) as (_, port):
-        async with pump_to(config, port, source) as pump:
-            await until(lambda: "'late' is not declared" in pump.error)
-            await until(lambda: (1, 1, 1) in source.told)
-            assert pump.lag_records == 1
-            known["late"] = SpaceSchema("late")
-            assert await pump.drain(5.0) == 0
+    async with (
+        serving(config, store_of(config), schemas={}, fetch=fetch) as (_, port),
+        pump_to(config, port, source) as pump,
+    ):
+        await until(lambda: "'late' is not declared" in pump.error)
+        await until(lambda: (1, 1, 1) in source.told)
+        assert pump.lag_records == 1
+        known["late"] = SpaceSchema("late")
+        assert await pump.drain(5.0) == 0
     assert set(asked) == {"late"}
 
 
@@ -293,11 +297,13 @@ async def test_a_bug_in_the_writer_is_reported_and_nothing_is_lost(tmp_path: Pat
             raise ZeroDivisionError("oops")
         return SpaceSchema(name)
 
-    async with serving(config, store_of(config), schemas={}, fetch=fetch) as (_, port):
-        async with pump_to(config, port, source) as pump:
-            await until(lambda: "internal error" in pump.error)
-            broken = False
-            assert await pump.drain(5.0) == 0
+    async with (
+        serving(config, store_of(config), schemas={}, fetch=fetch) as (_, port),
+        pump_to(config, port, source) as pump,
+    ):
+        await until(lambda: "internal error" in pump.error)
+        broken = False
+        assert await pump.drain(5.0) == 0
 
 
 async def test_frames_of_another_grid_and_broken_frames_are_refused(tmp_path: Path) -> None:
