@@ -28,7 +28,7 @@ fi
 
 if ! [ -x "$venv/bin/python" ] || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     if ! python=$(find_python); then
-        found=$(${PYTHON:-python3} --version 2>&1 || true)
+        found=$(${PYTHON:-python3} --version 2>/dev/null || true)
         echo "tupelo needs Python 3.11 or newer; found: ${found:-none}." >&2
         echo "Install one (Debian, Ubuntu: apt-get install python3 python3-venv), or say where it" >&2
         echo "is: make ${MAKECMDGOALS:-test} PYTHON=/path/to/python3.12" >&2
