@@ -54,10 +54,14 @@ class FakeSource:
     def committed(self, partition: int) -> int:
         return len(self.journals.get(partition, []))
 
+    def base(self, partition: int) -> int:
+        return self.bases.get(partition, 0)
+
     def read(self, partition: int, after: int, limit: int) -> Sequence[tuple[int, Record]]:
-        start = max(after, self.bases.get(partition, 0))
-        records = self.journals[partition][start : start + limit]
-        return list(enumerate(records, start + 1))
+        assert partition in self.roles
+        assert after >= self.base(partition), "trimmed away"
+        records = self.journals[partition][after : after + limit]
+        return list(enumerate(records, after + 1))
 
     def persisted(self, partition: int, epoch: int, cursor: int) -> None:
         assert cursor <= self.committed(partition)

@@ -280,3 +280,15 @@ def test_age_is_of_the_oldest_record_still_waiting() -> None:
         source.commit(0, put(f"k{second}", "1"))
         pump.observe(float(second))
     assert pump.lag_s(500.0) == 499.0
+
+
+def test_a_journal_that_is_gone_is_not_read() -> None:
+    source = FakeSource({0: 1})
+    source.commit(0, put("a", "1"))
+    pump = make(source)
+    claimed(pump)
+    pump.observe(0.0)
+    del source.roles[0]
+    assert pump.next_frame(0.0, flush=True) is None
+    pump.validate()
+    assert pump.lag_records() == 0

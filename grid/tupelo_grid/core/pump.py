@@ -51,8 +51,15 @@ class PumpSource(Protocol):
         """Sequence of the newest committed record."""
         ...
 
+    def base(self, partition: int) -> int:
+        """Records up to it are no longer held."""
+        ...
+
     def read(self, partition: int, after: int, limit: int) -> Sequence[tuple[int, Record]]:
-        """At most `limit` committed records that follow `after`, in order, with their sequences."""
+        """At most `limit` committed records that follow `after`, in order, with their sequences.
+
+        `after` is not below `base`, and the unit is primary of the partition.
+        """
         ...
 
     def persisted(self, partition: int, epoch: int, cursor: int) -> None:
@@ -220,11 +227,15 @@ class Pump:
     def _take_batches(self) -> list[PartitionBatch]:
         changes_left, bytes_left = self._limits.batch_records, self._limits.batch_bytes
         records_left = changes_left * RECORDS_READ_FACTOR
+        primaries = self._source.primaries()
         batches: list[PartitionBatch] = []
         for partition in list(self._queue):
             if changes_left <= 0 or bytes_left <= 0 or records_left <= 0:
                 break
             del self._queue[partition]
+            if primaries.get(partition) != self._parts[partition].epoch:
+                self._drop(partition)
+                continue
             limit = min(self._limits.batch_records, records_left)
             taken = self._take_partition(partition, limit, changes_left, bytes_left, not batches)
             if taken is None:
@@ -245,17 +256,17 @@ class Pump:
         unless it would be the first of this one.
         """
         part = self._parts[partition]
-        records = self._source.read(partition, part.cursor, limit)
-        if not records or records[0][0] != part.cursor + 1:
-            found = f"{records[0][0]}" if records else "nothing"
+        if part.cursor < (base := self._source.base(partition)):
             self.problems[partition] = (
-                f"the store has partition {partition} up to {part.cursor}, but the journal goes on "
-                f"with {found}: was the store replaced by an older copy?"
+                f"the store has partition {partition} up to {part.cursor}, but its journal begins "
+                f"after {base}: was the store replaced by an older copy?"
             )
             return None
+        records = self._source.read(partition, part.cursor, limit)
         changes: dict[tuple[str, bytes, int], Change] = {}
         size = 0
         last = part.cursor
+        assert not records or records[0][0] == last + 1, "the journal skips records"
         for sequence, record in records:
             mutations = () if record[0] == LOAD else record[5]
             more = sum(len(m[1]) + len(m[2] or b"") for m in mutations)
@@ -308,9 +319,6 @@ class Pump:
         return done
 
     def _advance(self, partition: int, part: _Partition, cursor: int, answer: Answer) -> None:
-        if cursor > part.committed:
-            # Another look: the claim may have overtaken what `observe` knows.
-            part.committed = max(part.committed, self._source.committed(partition))
         if cursor > part.committed:
             self.problems[partition] = (
                 f"the store has partition {partition} up to {cursor}, but the grid only up to "
