@@ -147,6 +147,7 @@ def _until_serving(process: subprocess.Popen[bytes], config: GridConfig) -> Any:
     while time.monotonic() < deadline and process.poll() is None:
         # Control knows best what does not run; messaging is what clients come to.
         status = status_at(config.control_address, timeout_s)
+        _check_not_lost(status, config)
         serving = status is not None and is_serving(status, config)
         if serving and status_at(config.messaging_address, timeout_s) is not None:
             return status
@@ -159,6 +160,19 @@ def _until_serving(process: subprocess.Popen[bytes], config: GridConfig) -> Any:
         ExitCode.FAILED,
         f"the grid does not serve after {config.start_timeout_s:g} s: {seen}",
         f"see the logs in {logs}",
+    )
+
+
+def _check_not_lost(status: Any, config: GridConfig) -> None:
+    """Waiting does not bring a LOST partition back, so when all are it is said at once."""
+    if status is None or not 0 < status.partitions.total == status.partitions.lost:
+        return
+    raise CliError(
+        ExitCode.FAILED,
+        f"the grid of {config.data_dir} has no entries in memory any more: all its units have "
+        f"stopped, and this version does not load entries back from the store",
+        f"start with another --data-dir; what was stored is in "
+        f"{config.store_url or 'store.sqlite of the old one'}",
     )
 
 

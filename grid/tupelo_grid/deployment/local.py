@@ -54,7 +54,7 @@ class LocalDeployment:
 
     Args:
         on_child_death: awaited with the incarnation of every unit that is gone, at once, so that it
-            need not be waited for until its lease is over. Not called during `shutdown`.
+            need not be waited for until its lease is over.
         drain: brings what a unit holds to the store before it is stopped.
     """
 
@@ -210,7 +210,7 @@ class LocalDeployment:
         return Supervisor(config, name, start, self._on_death, adopted)
 
     async def _on_death(self, child: Child) -> None:
-        if child.run.incarnation and not self._shut_down:
+        if child.run.incarnation:
             await self._on_child_death(child.run.incarnation)
 
     async def _stop_units(self, numbers: list[int]) -> None:
