@@ -224,7 +224,7 @@ def free_port() -> int:
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     probe.bind(("127.0.0.1", number))
         except OSError:
-            continue
+            continue  # taken
         return port
     raise DemoError("no free pair of ports between 17400 and 17600")
 

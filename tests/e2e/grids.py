@@ -50,7 +50,7 @@ def free_port() -> int:
                 with socket.socket() as probe:
                     probe.bind(("127.0.0.1", number))
         except OSError:
-            continue
+            continue  # taken
         return port
     raise RuntimeError("no two neighbouring free ports found")
 

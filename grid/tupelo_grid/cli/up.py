@@ -169,9 +169,9 @@ def _check_not_lost(status: Any, config: GridConfig) -> None:
         return
     raise CliError(
         ExitCode.FAILED,
-        f"the grid of {config.data_dir} has no entries in memory any more: all its units have "
-        f"stopped, and this version does not load entries back from the store",
-        f"start with another --data-dir; what was stored is in "
+        f"all {status.partitions.total} partitions of the grid in {config.data_dir} are LOST: its "
+        f"units died together, and what had not reached the store is gone",
+        f"start a new grid with another --data-dir; what was stored is in "
         f"{config.store_url or 'store.sqlite of the old one'}",
     )
 

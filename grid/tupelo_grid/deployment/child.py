@@ -220,7 +220,7 @@ def stop_processes(runs: list[RunFile], term_s: float) -> list[RunFile]:
         try:
             descriptor = os.pidfd_open(run.pid)
         except OSError:
-            continue
+            continue  # gone already
         if is_alive(run):
             descriptors[descriptor] = run
             os.kill(run.pid, signal.SIGTERM)
