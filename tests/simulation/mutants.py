@@ -22,7 +22,6 @@ from tupelo_grid.core.swaps import Purpose, SwapOutcome
 from tupelo_grid.core.unit import Unit
 
 from tests.simulation.places import DataStore
-from tests.simulation.process import UnitJournals
 
 
 class Original:
@@ -46,7 +45,6 @@ class Original:
     admit = Admission.admit
     evict = SessionTable.evict
     undo = SessionTable.undo
-    read = UnitJournals.read
     confirmed_by = Answers.confirmed_by
     ack = Receiver._ack
     reset = Progress.reset
@@ -250,9 +248,7 @@ def db_nofence(self: DataStore, batch: Any) -> Any:
 
 
 def db_uncommitted_read(self: Any, partition: int, after: int, limit: int) -> Any:
-    held = self._unit.replicas.get(partition)
-    if held is None or after < held.journal.base:
-        return []
+    held = self._unit.replicas[partition]
     return list(enumerate(held.journal.read(after, limit), after + 1))
 
 

@@ -246,7 +246,7 @@ MUTATIONS = [
     Mutation(
         "db_uncommitted",
         "the store gets what is not committed",
-        here("process.UnitJournals.read", m.db_uncommitted_read),
+        on("pump_source.UnitPumpSource.read", m.db_uncommitted_read),
     ),
     Mutation(
         "trim_unpersisted",

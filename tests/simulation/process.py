@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tupelo_grid.core import membership as lease
-from tupelo_grid.core.batch import Batch, Pending
+from tupelo_grid.core.batch import CARRIED_OUT_BELOW, Batch, Pending
 from tupelo_grid.core.frames import Ack, Frame
 from tupelo_grid.core.limits import Limits
 from tupelo_grid.core.pump import Pump, PumpLimits
 from tupelo_grid.core.pump_frames import PumpAck
-from tupelo_grid.core.records import Record
+from tupelo_grid.core.pump_source import UnitPumpSource
 from tupelo_grid.core.statestore import Snapshot, TxnResult
 from tupelo_grid.core.swaps import Swap, SwapOutcome, SwapResult
 from tupelo_grid.core.table import Lease, decode_config, encode, lease_key, part_key
@@ -29,37 +29,6 @@ if TYPE_CHECKING:
 PUMP = PumpLimits(batch_records=20, batch_bytes=4096, batch_s=0.05)
 PUMP_TIMEOUT_S = 0.3
 POLL_S = 0.2
-
-
-class UnitJournals:
-    """What the pump reads of a unit."""
-
-    def __init__(self, unit: Unit) -> None:
-        self._unit = unit
-
-    def primaries(self) -> Mapping[int, int]:
-        return {n: primary.epoch for n, primary in self._unit.primaries.items() if primary.ready}
-
-    def committed(self, partition: int) -> int:
-        held = self._unit.replicas.get(partition)
-        return held.commit if held is not None else 0
-
-    def read(self, partition: int, after: int, limit: int) -> Sequence[tuple[int, Record]]:
-        held = self._unit.replicas.get(partition)
-        if held is None or after < held.journal.base:
-            return []
-        records = held.journal.read(after, min(limit, max(0, held.commit - after)))
-        return list(enumerate(records, after + 1))
-
-    def persisted(self, partition: int, epoch: int, cursor: int) -> None:
-        primary = self._unit.primaries.get(partition)
-        if primary is not None and primary.epoch == epoch:
-            held = primary.partition
-            held.persisted = max(held.persisted, min(cursor, held.commit))
-
-    def dirty(self) -> set[int]:
-        taken, self._unit.dirty = self._unit.dirty, set()
-        return taken
 
 
 class Process:
@@ -85,7 +54,7 @@ class Process:
         published = Lease(self.name, self.name, self.name, "", draining=self.draining)
         self.keeper = lease.LeaseKeeper(self.incarnation, published, world.plan.lease_s)
         self.calls = Calls(world, self.name, world.plan.call_timeout_s)
-        self.pump = Pump(UnitJournals(self.unit), PUMP, {})
+        self.pump = Pump(UnitPumpSource(self.unit), PUMP, {})
         self._snapshots: dict[int, Snapshot] = {}
         self._nonces = 0
         self._reading = False
@@ -319,6 +288,16 @@ class Process:
         pending.token = token
         if pending.done:
             self.unit.answers.completed.append(pending)
+        # What was refused is not repeated: its client may have been told that it was not done.
+        refused = any(code >= CARRIED_OUT_BELOW for code in pending.codes) or (
+            pending.bulk is not None and any(c >= CARRIED_OUT_BELOW for c in pending.bulk.codes)
+        )
+        rng = self.world.rng
+        if not refused and rng.random() < self.world.plan.repeat:
+            late_s = rng.random() * (2.0 if rng.random() < 0.3 else 0.05)
+            self.world.loop.after(
+                late_s, self.deliver, self.incarnation, self.on_batch, batch, None
+            )
 
     def answer(self, pending: Pending) -> None:
         self.world.checks.answered(self, pending)

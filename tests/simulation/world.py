@@ -213,7 +213,8 @@ class World:
         session, floor, strict, timeout_s = header
         batch = batch_of(operations, session, floor, strict, timeout_s)
         place = owner.rpartition("#")[0]
-        self.net.send(client.name, place, self._arrive, client, place, owner, batch, token)
+        arrive = (self._arrive, client, place, owner, batch, token)
+        self.net.send(client.name, place, *arrive, repeatable=False)
 
     def _arrive(self, client: Client, place: str, owner: str, batch: Batch, token: Any) -> None:
         process = self.units.get(owner)
@@ -225,10 +226,13 @@ class World:
 
     def send_answer(self, process: Process, pending: Pending) -> None:
         """Encoded at once, as on the wire: what becomes of it afterwards is not told."""
+        if pending.token is None:
+            return
         client, operations = pending.token
         route = dict(process.unit.configs) if pending.stale else {}
         told = copy(pending)
         told.codes, told.values = bytearray(pending.codes), list(pending.values)
         told.versions, told.errors = list(pending.versions), list(pending.errors)
         told.bulk = deepcopy(pending.bulk)
-        self.net.send(process.name, client.name, client.answered, operations, told, route)
+        answer = (client.answered, operations, told, route)
+        self.net.send(process.name, client.name, *answer)
