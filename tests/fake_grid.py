@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -20,20 +20,9 @@ from tupelo.codec import encode_key, partition_of
 from tupelo.errors import ResultCode
 from tupelo.v1 import admin_pb2, admin_pb2_grpc, data_pb2, data_pb2_grpc
 
-Entry = tuple[bytes, int]
-Outcome = tuple[int, int, bytes]
+from tests.fake_partition import OK, Outcome, Partition
 
-OK = int(ResultCode.OK)
 COPIES = 2
-
-
-class Partition:
-    def __init__(self) -> None:
-        self.entries: dict[tuple[str, bytes], Entry] = {}
-        self.sequence = 0
-        self.applied: dict[tuple[int, int], Outcome] = {}
-        self.floors: dict[int, int] = {}
-        self.applications: Counter[tuple[int, int]] = Counter()
 
 
 class FakeUnit(data_pb2_grpc.SpaceServicer, admin_pb2_grpc.AdminServicer):
@@ -213,7 +202,8 @@ class FakeUnit(data_pb2_grpc.SpaceServicer, admin_pb2_grpc.AdminServicer):
                 result.bulk.versions.extend([0] * len(keys))
                 result.bulk.values.extend([b""] * len(keys))
             elif not group:
-                version = self._bulk_write(batch, part, number, keys, values)
+                token = (batch.session, number)
+                version = part.write_group(bulk.kind, bulk.space, token, keys, values)
             if bulk.kind != kinds.GET:
                 result.bulk.versions.append(version)
             codes.append(group)
@@ -222,23 +212,6 @@ class FakeUnit(data_pb2_grpc.SpaceServicer, admin_pb2_grpc.AdminServicer):
                 errors.append((len(batch.kinds) + index, self.grid.detail(group)))
         result.bulk.codes = bytes(codes)
         result.bulk.copies = bytes([COPIES]) * len(codes)
-
-    def _bulk_write(
-        self, batch: data_pb2.OpBatch, part: Partition, number: int, keys: Any, values: Any
-    ) -> int:
-        token = (batch.session, number)
-        if token in part.applied:
-            return part.applied[token][1]
-        part.sequence += 1
-        part.applications[token] += 1
-        space = batch.bulk.space
-        for index, key in enumerate(keys):
-            if batch.bulk.kind == kinds.PUT:
-                part.entries[space, key] = (values[index], part.sequence)
-            else:
-                part.entries.pop((space, key), None)
-        part.applied[token] = (OK, part.sequence, b"")
-        return part.sequence
 
     def _refuses(self, batch: data_pb2.OpBatch, partition: int, number: int) -> int:
         """A code where the operation is not carried out here, else 0."""
@@ -273,45 +246,19 @@ class FakeUnit(data_pb2_grpc.SpaceServicer, admin_pb2_grpc.AdminServicer):
             return part.applied[token]
         value = batch.values[index] if batch.values else b""
         expected = batch.expected_versions[index] if batch.expected_versions else 0
-        outcome = self._apply(part, kind, target, batch.keys[index], value, expected)
+        key = batch.keys[index]
+        if kind in (kinds.CALL, kinds.CALL_READ_ONLY):
+            outcome = self.grid.run(target, msgspec.msgpack.decode(value))
+        elif kind in kinds.WRITES:
+            outcome = part.write(kind, target, key, value, expected)
+        else:
+            outcome = part.read(kind, target, key, value)
         if number:
             part.applied[token] = outcome
             part.applications[token] += 1
             ttl = batch.ttls_ms[index] if batch.ttls_ms else 0
             self.grid.ttls_ms[target, batch.keys[index]] = ttl
         return outcome
-
-    def _apply(
-        self, part: Partition, kind: int, target: str, key: bytes, value: bytes, expected: int
-    ) -> Outcome:
-        entries = part.entries
-        found = entries.get((target, key))
-        if kind in (kinds.GET, kinds.CONTAINS):
-            if found is None:
-                return int(ResultCode.NOT_FOUND), 0, b""
-            return OK, found[1], found[0] if kind == kinds.GET else b""
-        if kind == kinds.COUNT:
-            count = sum(1 for space, _ in entries if space == target)
-            return OK, 0, msgspec.msgpack.encode(count)
-        if kind == kinds.SCAN:
-            (limit,) = msgspec.msgpack.decode(value)
-            rows = sorted((k, *entry) for (space, k), entry in entries.items() if space == target)
-            return OK, 0, msgspec.msgpack.encode([row for row in rows if row[0] > key][:limit])
-        if kind in (kinds.CALL, kinds.CALL_READ_ONLY):
-            return self.grid.run(target, msgspec.msgpack.decode(value))
-        part.sequence += 1
-        if kind == kinds.PUT_IF_ABSENT and found:
-            return int(ResultCode.EXISTS), found[1], b""
-        if kind in (kinds.REPLACE, kinds.DELETE) and not found:
-            return int(ResultCode.NOT_FOUND), 0, b""
-        conditional = kind in (kinds.COMPARE_AND_SET, kinds.DELETE_IF_VERSION)
-        if conditional and (found is None or found[1] != expected):
-            return int(ResultCode.VERSION_MISMATCH), found[1] if found else 0, b""
-        if kind in (kinds.DELETE, kinds.DELETE_IF_VERSION):
-            del entries[target, key]
-        else:
-            entries[target, key] = (value, part.sequence)
-        return OK, part.sequence, b""
 
 
 class FakeGrid:

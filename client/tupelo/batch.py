@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tupelo.config import ClientConfig
 from tupelo.errors import ResultCode, TooLarge
 from tupelo.kinds import WRITES
 from tupelo.retry import DEADLINE, NOT_SENT, Failure
@@ -249,6 +250,11 @@ def read_detail(detail: ErrorDetail) -> tuple[str, dict[str, Any]]:
         except msgspec.MsgspecError as error:
             raise GarbledAnswer(f"error fields are not a MessagePack map: {error}") from error
     return detail.message, fields
+
+
+def operation_bytes_max(config: ClientConfig) -> int:
+    """Key and value of one operation, so that it fits a message with all that is around it."""
+    return config.message_bytes_max - config.message_bytes_max // 16
 
 
 def too_large(size_bytes: int, limit: int) -> TooLarge:

@@ -97,11 +97,6 @@ class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     keepalive_s: float = 10.0
     keepalive_timeout_s: float = 2.0
 
-    @property
-    def operation_bytes_max(self) -> int:
-        """Key and value of one operation, so that it fits a message with all that is around it."""
-        return self.message_bytes_max - self.message_bytes_max // 16
-
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)

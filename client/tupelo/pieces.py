@@ -11,7 +11,15 @@ from typing import Any
 
 import msgspec
 
-from tupelo.batch import GarbledAnswer, Token, details_of, read_detail, timeout_ms, too_large
+from tupelo.batch import (
+    GarbledAnswer,
+    Token,
+    details_of,
+    operation_bytes_max,
+    read_detail,
+    timeout_ms,
+    too_large,
+)
 from tupelo.config import ClientConfig
 from tupelo.errors import ResultCode, TupeloError
 from tupelo.kinds import GET, PUT
@@ -231,8 +239,8 @@ def _split(partition: int, entries: dict[bytes, bytes], config: ClientConfig) ->
     size_bytes = 0
     for key, value in entries.items():
         entry_bytes = len(key) + len(value)
-        if entry_bytes > config.operation_bytes_max:
-            raise too_large(entry_bytes, config.operation_bytes_max)
+        if entry_bytes > operation_bytes_max(config):
+            raise too_large(entry_bytes, operation_bytes_max(config))
         over = size_bytes + entry_bytes > config.frame_bytes_max
         if some and (over or len(some) >= config.frame_ops_max):
             yield Group(partition, some, size_bytes)

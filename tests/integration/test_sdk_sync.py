@@ -6,7 +6,6 @@ import asyncio
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 import tupelo
 from tupelo import ClientConfig, Versioned
+from tupelo._sync.lane import Waiter
 from tupelo.errors import (
     ApplicationError,
     ConnectionLost,
@@ -27,10 +27,10 @@ from tupelo.errors import (
 )
 from tupelo.sync import Grid
 
-from tests.fake_grid import COPIES, FakeGrid, FakeUnit, free_port
+from tests.fake_grid import COPIES, FakeGrid, free_port
+from tests.faults import QUICK, key_of, set_fault
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-QUICK = ClientConfig(backoff_base_s=0.002, backoff_max_s=0.05, route_interval_s=0.002, stall_s=0.3)
 
 
 class FakeInThread:
@@ -79,18 +79,8 @@ def fake(thread: FakeInThread) -> FakeGrid:
 
 @pytest.fixture
 def grid(fake: FakeGrid) -> Iterator[Grid]:
-    with tupelo.sync.connect(fake.seed, config=QUICK) as connected:
+    with tupelo.sync.connect(fake.seed, config=QUICK, stall_s=0.3) as connected:
         yield connected
-
-
-def set_fault(fake: FakeGrid, count: int, fault: int | str) -> None:
-    for unit in fake.units:
-        left = [fault] * count
-        unit.fault = lambda _, left=left: left.pop() if left else None  # type: ignore[misc]
-
-
-def key_of(fake: FakeGrid, unit: FakeUnit) -> str:
-    return next(key for n in range(1000) if fake.owner_of(key := f"key-{n}") is unit)
 
 
 def test_spaces_work_as_in_the_async_client(grid: Grid) -> None:
@@ -125,21 +115,30 @@ def test_commands_spaces_and_status(fake: FakeGrid, grid: Grid) -> None:
     assert grid.status().version == "fake"
 
 
-def test_concurrent_threads_share_frames(fake: FakeGrid, thread: FakeInThread, grid: Grid) -> None:
+def test_concurrent_threads_share_frames(
+    fake: FakeGrid, thread: FakeInThread, grid: Grid, monkeypatch: pytest.MonkeyPatch
+) -> None:
     space = grid.space("default")
-    space.put("warm", 1)
-    frames = sum(unit.frames for unit in fake.units)
-    lanes = grid._dispatcher._by_address.values()  # type: ignore[union-attr]
+    followers = threading.Semaphore(0)
+    wait = Waiter.wait
+
+    def counted(waiter: Waiter, timeout_s: float) -> bool:
+        followers.release()
+        return wait(waiter, timeout_s)
+
+    monkeypatch.setattr(Waiter, "wait", counted)
     thread.gates(up=False)
     with ThreadPoolExecutor(48) as pool:
-        calls = [pool.submit(space.put, f"key-{number}", number) for number in range(48)]
-        arrived = time.monotonic() + 5
-        while sum(len(lane._rows) for lane in lanes) < 45 and time.monotonic() < arrived:
-            time.sleep(0.001)
+        leaders = [pool.submit(space.put, key_of(fake, unit), 0) for unit in fake.units]
+        for unit in fake.units:
+            thread.run(unit.arrived(1))
+        calls = [pool.submit(space.put, f"call-{number}", number) for number in range(45)]
+        for _ in calls:
+            assert followers.acquire(timeout=10)
         thread.gates(up=True)
-        assert {call.result().copies for call in calls} == {COPIES}
-    assert sum(unit.frames for unit in fake.units) - frames <= 9
-    assert len(fake.entries()) == 49
+        assert {call.result().copies for call in leaders + calls} == {COPIES}
+    assert [unit.frames for unit in fake.units] == [2, 2, 2]
+    assert len(fake.entries()) == 48
 
 
 @pytest.mark.parametrize("fault", ["drop", "lose", "garble", ResultCode.OUTCOME_UNKNOWN])

@@ -208,7 +208,7 @@ class UnitConnection:
                 async with asyncio.timeout(left_s):
                     await channel.wait_for_state_change(state)
             except TimeoutError:
-                pass
+                pass  # the loop sees that no time is left, and gives up as for any other failure
             state = channel.get_state(try_to_connect=True)
         self._failures = 0
         return True
@@ -315,7 +315,8 @@ class UnitConnection:
                 frame.asked_at = now
                 self._stalled(frame)
         if self._drained is not None and not (self._flying or self._waiting()):
-            self._drained.set_result(None)
+            if not self._drained.done():
+                self._drained.set_result(None)
             self._drained = None
         if self._flying or self._waiting():
             self._sweeper = self._loop.call_later(self.config.sweep_s, self._sweep)

@@ -18,6 +18,7 @@ from tupelo.batch import (
     Token,
     columns_of,
     late,
+    operation_bytes_max,
     outcomes,
     pack_again,
     pack_new,
@@ -129,7 +130,7 @@ class UnitLane(UnitConnection):
         self._sessions = sessions
         self._budget = budget
         self._guard = guard
-        self._bytes_max = config.operation_bytes_max
+        self._bytes_max = operation_bytes_max(config)
         self.belongs: Callable[[int], bool] = lambda partition: True
         super().__init__(address, config, routes)
 

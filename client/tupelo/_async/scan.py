@@ -51,6 +51,7 @@ class Scan(Generic[V]):
 
     @property
     def page_token(self) -> str:
+        """Where to go on, as text that can be kept."""
         return encode_place(self._last) if self._last else ""
 
     def __aiter__(self) -> Self:

@@ -29,6 +29,7 @@ from tupelo.batch import (
     Token,
     columns_of,
     late,
+    operation_bytes_max,
     outcomes,
     pack_again,
     pack_new,
@@ -134,7 +135,7 @@ class UnitLane:
         self._sessions = sessions
         self._budget = budget
         self._guard = guard
-        self._bytes_max = config.operation_bytes_max
+        self._bytes_max = operation_bytes_max(config)
         self._execute = space_stub(routes.channel(address)).Execute
         self._lock = threading.Lock()
         self._rows: list[Row] = []

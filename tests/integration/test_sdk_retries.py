@@ -1,0 +1,112 @@
+"""Budgets, bounds and sessions of the async client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import tupelo
+from tupelo import ClientConfig, Grid
+from tupelo.errors import NotReady, OutcomeUnknown, Overloaded, ResultCode, SessionExpired
+
+from tests.fake_grid import FakeGrid, grids
+from tests.faults import QUICK, key_of, set_fault
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeGrid]:
+    async for grid in grids():
+        yield grid
+
+
+@pytest.fixture
+async def grid(fake: FakeGrid) -> AsyncIterator[Grid]:
+    async with tupelo.connect(fake.seed, config=QUICK) as connected:
+        yield connected
+
+
+async def test_a_code_that_stays_is_raised_at_the_deadline(fake: FakeGrid, grid: Grid) -> None:
+    set_fault(fake, 10**9, ResultCode.NOT_READY)
+    with pytest.raises(NotReady, match="injected 17; the time of the call ran out after"):
+        await grid.space("default").put("a", 1, timeout_s=0.1)
+
+
+async def test_the_budget_bounds_the_retries(fake: FakeGrid) -> None:
+    config = ClientConfig(
+        backoff_base_s=0.001, backoff_max_s=0.002, retry_burst=50, retry_ratio=0.1, retry_per_s=1
+    )
+    set_fault(fake, 10**9, ResultCode.OVERLOADED)
+    async with tupelo.connect(fake.seed, config=config) as grid:
+        space = grid.space("default")
+        results = await asyncio.gather(
+            *(space.put(f"key-{n}", n) for n in range(200)), return_exceptions=True
+        )
+    assert all(isinstance(error, Overloaded) for error in results)
+    assert any("budget is spent" in str(error) for error in results)
+    assert sum(unit.operations for unit in fake.units) <= 200 + 50 + 20 + 15
+
+
+async def test_too_many_waiting_calls_are_overload(fake: FakeGrid) -> None:
+    config = ClientConfig(queue_ops_max=10, frame_ops_max=10)
+    async with tupelo.connect(fake.seed, config=config) as grid:
+        space = grid.space("default")
+        results = await asyncio.gather(
+            *(space.put("same key", n) for n in range(50)), return_exceptions=True
+        )
+    refused = [error for error in results if isinstance(error, Overloaded)]
+    assert len(refused) == 40
+    assert "queue_ops_max" in str(refused[0])
+
+
+async def test_a_forgotten_session_is_followed_by_another(fake: FakeGrid, grid: Grid) -> None:
+    space = grid.space("default")
+    await space.put("a", 1)
+    old = next(batch.session for unit in fake.units for batch in unit.batches)
+    fake.sessions_above = old + 1_000_000_000_000
+    await asyncio.gather(*(space.put(f"key-{n}", n) for n in range(50)))
+    await space.put_many({f"bulk-{n}": n for n in range(50)})
+    sessions = {batch.session for unit in fake.units for batch in unit.batches}
+    assert len(sessions) == 2
+    assert max(sessions) > fake.sessions_above
+    assert len(fake.entries()) == 101
+
+
+async def test_a_forgotten_session_leaves_an_uncertain_write_unknown(
+    fake: FakeGrid, grid: Grid
+) -> None:
+    space = grid.space("default")
+
+    def forget(request: Any) -> None:
+        fake.sessions_above = request.batches[0].session
+
+    def drop_then_forget(request: Any) -> str:
+        for unit in fake.units:
+            unit.fault = forget
+        return "drop"
+
+    for unit in fake.units:
+        unit.fault = drop_then_forget
+    with pytest.raises(OutcomeUnknown):
+        await space.put("a", 1)
+    assert fake.most_applications() == 1
+    assert not issubclass(OutcomeUnknown, SessionExpired)
+
+
+async def test_a_full_window_goes_on_under_another_session(fake: FakeGrid) -> None:
+    config = ClientConfig(session_window=64, frame_ops_max=64)
+    fake.session_window = 64
+    async with tupelo.connect(fake.seed, config=config) as grid:
+        space = grid.space("default")
+        stuck_at = fake.units[1]
+        stuck_at.gate.clear()
+        stuck = asyncio.create_task(space.put(key_of(fake, stuck_at), "stuck"))
+        await stuck_at.arrived(1)
+        other = key_of(fake, fake.units[0])
+        for number in range(200):
+            await space.put(other, number)
+        stuck_at.gate.set()
+        await stuck
+    assert len({batch.session for unit in fake.units for batch in unit.batches}) == 2
+    assert fake.most_applications() == 1
