@@ -76,7 +76,7 @@ class DataPump:
         self._answer_s_max = config.pump_answer_s_max + config.store_retry_s_max
         self._tick_s = min(TICK_S_MAX, config.pump_batch_s / 4)
         self._wake = asyncio.Event()
-        self._progress = asyncio.Event()
+        self._changes = asyncio.Event()
         self._drains = 0
         self._retry = Backoff(RECONNECT_S_MIN, config.pump_retry_s_max)
         self._retry_at = 0.0
@@ -141,6 +141,11 @@ class DataPump:
         """Looks for new commits now and not at the next tick. Never needed for correctness."""
         self._wake.set()
 
+    async def changed(self) -> None:
+        """Waits until something is sent, heard or lost: what the pump tells may then differ."""
+        self._changes.clear()
+        await self._changes.wait()
+
     async def drain(self, timeout_s: float) -> int:
         """Sends without waiting for frames to fill, until the store has everything committed or
         `timeout_s` is over. Returns the records that the store is not known to have then."""
@@ -150,8 +155,7 @@ class DataPump:
         try:
             async with asyncio.timeout(timeout_s):
                 while self._core.lag_records():
-                    self._progress.clear()
-                    await self._progress.wait()
+                    await self.changed()
         except TimeoutError:
             log.warning("not drained in %.1f s: %s", timeout_s, self.error or "still sending")
         finally:
@@ -214,6 +218,7 @@ class DataPump:
                 with suppress(asyncio.InvalidStateError):
                     async with asyncio.timeout(left_s):
                         await call.write(message)
+                self._changes.set()
                 return
         await self._sleep(self._tick_s)
 
@@ -234,7 +239,7 @@ class DataPump:
                 self._retry_at = self._clock.now() + self._retry.next_s()
                 self._set_error(ack.error)
             self._wake.set()
-            self._progress.set()
+            self._changes.set()
 
     def _look(self) -> None:
         now = self._clock.now()
@@ -242,7 +247,7 @@ class DataPump:
         if now >= self._reconcile_at:
             self._reconcile_at = now + RECONCILE_S
             self._core.reconcile(now)
-            self._progress.set()
+            self._changes.set()
 
     async def _sleep(self, seconds: float) -> None:
         """Until woken, at most so long."""
@@ -255,6 +260,7 @@ class DataPump:
             self._wake.clear()
 
     def _set_error(self, text: str) -> None:
+        self._changes.set()
         if text != self._error:
             self._error = text
             log.warning("changes are not reaching the store: %s", text)

@@ -47,12 +47,14 @@ ANSWERS: Final = {
 @dataclass(frozen=True, slots=True)
 class WriterStats:
     """`persisted_records`: since the start. `dead_letters`: in the store. `error`: why nothing can
-    be stored now, or "". `store`: kind and place, without credentials."""
+    be stored now, or "". `store`: kind and place, without credentials. `waiting_frames`: not yet
+    in a transaction."""
 
     persisted_records: int
     dead_letters: int
     error: str
     store: str
+    waiting_frames: int = 0
 
 
 @dataclass(slots=True)
@@ -142,7 +144,11 @@ class DataWriter(pump_pb2_grpc.DataWriterServicer):
 
     def stats(self) -> WriterStats:
         return WriterStats(
-            self._persisted_records, self._dead_letters, self._error, self._store.name
+            self._persisted_records,
+            self._dead_letters,
+            self._error,
+            self._store.name,
+            self._queue.qsize(),
         )
 
     # One stream a unit.
