@@ -7,6 +7,8 @@ limits of the project live here; nothing else invents one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 
@@ -75,6 +77,8 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         scatter_max: partitions that one unary Count or Scan asks at the same time.
         keepalive_s: a connection on which nothing came for so long is pinged.
         keepalive_timeout_s: a ping without an answer for so long ends the connection.
+        via: where units reach each other's journals, or control, by another address than theirs,
+            such as through a tunnel: "unit-1>unit-2" or "unit-1>control" to "host:port".
 
         units_max: processing units that `scale` accepts.
         spaces: untyped spaces that `tupelo up` creates when they do not exist.
@@ -146,6 +150,7 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scatter_max: int = 64
     keepalive_s: float = 10.0
     keepalive_timeout_s: float = 2.0
+    via: Mapping[str, str] = {}
 
     units_max: int = 64
     spaces: tuple[str, ...] = ()
@@ -169,6 +174,10 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def control_address(self) -> str:
         return f"{self.host}:{self.control_port}"
+
+    def way(self, sender: str, receiver: str, address: str) -> str:
+        """Where `sender` reaches `receiver`, which listens on `address`; names as in `via`."""
+        return self.via.get(f"{sender}>{receiver}", address)
 
 
 def decode_config(data: bytes) -> GridConfig:

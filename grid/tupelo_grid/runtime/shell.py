@@ -21,6 +21,7 @@ from tupelo_grid.core.table import (
     encode,
     lease_key,
     part_key,
+    unit_of,
 )
 from tupelo_grid.core.unit import Unit
 from tupelo_grid.runtime.names import Names
@@ -187,7 +188,10 @@ class UnitShell:
 
     def _replication_address(self, peer: str) -> str:
         lease = self.unit.leases.get(peer)
-        return lease.replication_address if lease is not None else ""
+        if lease is None:
+            return ""
+        own = unit_of(self.unit.me)
+        return self._config.way(own, lease.unit, lease.replication_address)
 
     def receive(self, frame: Frame) -> Ack | None:
         ack = self.unit.receive(frame)

@@ -54,7 +54,8 @@ async def run_unit(config: GridConfig, name: str, stop: asyncio.Event, announce:
     gc.collect()
     gc.freeze()
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(RemoteStateStore(config.control_address, config))
+        control = config.way(name, "control", config.control_address)
+        store = await stack.enter_async_context(RemoteStateStore(control, config))
         keeper = await stack.enter_async_context(TableKeeper(store, config))
         await _find_grid(keeper, config)
         await publish(store, units)
