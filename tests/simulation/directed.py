@@ -8,9 +8,11 @@ from tupelo_grid.core.backup import Receiver
 from tupelo_grid.core.frames import Frame, Position, SnapshotChunk
 from tupelo_grid.core.link import Link
 from tupelo_grid.core.partition import Partition
+from tupelo_grid.core.primary import Peers, Primary
 from tupelo_grid.core.progress import Progress
 from tupelo_grid.core.records import Record
 from tupelo_grid.core.snapshot import Snapshot
+from tupelo_grid.core.table import PartitionConfig, Versioned
 
 
 def _record(number: int) -> Record:
@@ -52,4 +54,22 @@ def late_answer() -> str:
     progress.position(Position(0, 1, False, 3, 0, [(1, 1)]))
     if progress.acked:
         return f"{progress.acked} records count as held by a replica that told so in epoch 1"
+    return ""
+
+
+def early_learner() -> str:
+    """A new primary knows less to be committed than is: a learner that has only that must wait."""
+    mine = _partition(1, 1, 1)
+    mine.advance_commit(1)
+    links = {peer: Link("a#1", peer) for peer in ("b#2", "c#3")}
+    for link in links.values():
+        link.open(1)
+    config = PartitionConfig(2, "a#1", ("a#1", "b#2"), learner="c#3")
+    peers = Peers(links.__getitem__, lambda peer: False, [])
+    primary = Primary("a#1", mine, Versioned(config, 5), peers, 1)
+    primary.start(False)
+    primary.progress["c#3"].position(Position(0, 2, False, 1, 0, [(1, 1)]))
+    primary.maintain()
+    if peers.swaps:
+        return f"a learner with {primary.progress['c#3'].acked} of 4 records is to be taken in"
     return ""

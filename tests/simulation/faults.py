@@ -53,10 +53,10 @@ class Faults:
         if "moments" not in world.plan.faults or world.loop.now >= world.plan.load_until_s:
             return
         chance = self._chance()
-        if chance > 0.35:
+        if chance > world.plan.moment_chance:
             return
-        delay_s = self._chance() * (0.005 if chance < 0.15 else 0.1)
-        name = world.rng.choice(("crash", "pause", "cut_off", "lost_answers", "cut_pair"))
+        delay_s = self._chance() * (0.005 if chance < world.plan.moment_chance / 2 else 0.1)
+        name = world.rng.choice(world.plan.moment_acts)
         self.counts["moment"] = self.counts.get("moment", 0) + 1
         victim = process if self._chance() < 0.6 else self._someone()
         world.note(f"at {what} of {process.incarnation}: {name} of {victim.name}")
@@ -141,7 +141,7 @@ class Faults:
         self._world.note("cut " + ", ".join(f"{a}>{b}" for a, b in pairs))
         for source, target in pairs:
             net.cut(source, target)
-        length_s = self._world.rng.choice((0.1, 0.4, 1.0, 1.6)) * (0.7 + 0.6 * self._chance())
+        length_s = self._world.rng.choice(self._world.plan.cuts_s) * (0.7 + 0.6 * self._chance())
         self._world.loop.after(length_s, self._mend, pairs)
 
     def _mend(self, pairs: list[tuple[str, str]]) -> None:

@@ -47,6 +47,7 @@ class Original:
     undo = SessionTable.undo
     confirmed_by = Answers.confirmed_by
     ack = Receiver._ack
+    catch_up = Receiver._catch_up
     reset = Progress.reset
     position = Progress.position
     advance_commit = Partition.advance_commit
@@ -187,6 +188,7 @@ def hand_noquiesce(self: Any, config: Any) -> None:
 def hand_resume(self: Any, result: Any) -> None:
     if result.outcome is SwapOutcome.IN_DOUBT and result.swap.purpose is Purpose.HAND_OVER:
         result = type(result)(result.swap, SwapOutcome.LOST)
+        self.config = changed(self.config, next_primary="")
     Original.swapped(self, result)
 
 
@@ -312,3 +314,16 @@ def local_expiry(self: Any) -> None:
 def always_writable(self: Any) -> None:
     Original.recount(self)
     self.writable = True
+
+
+def catch_up_cuts(self: Any, inbound: Any, catch_up: Any) -> None:
+    partition = self.replicas.get(catch_up.partition)
+    if partition is not None and self.epochs.get(catch_up.partition, 0) <= catch_up.epoch:
+        previous, journal = catch_up.previous_sequence, partition.journal
+        base = max(partition.undo_base, partition.commit)
+        if (
+            base <= previous < journal.last
+            and journal.epoch_at(previous) == catch_up.previous_epoch
+        ):
+            partition.truncate(previous)
+    Original.catch_up(self, inbound, catch_up)

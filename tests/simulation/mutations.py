@@ -14,7 +14,7 @@ from typing import Any
 from unittest import mock
 
 from tests.simulation import mutants as m
-from tests.simulation.directed import late_answer, late_snapshot
+from tests.simulation.directed import early_learner, late_answer, late_snapshot
 from tests.simulation.plan import FAULTS, Plan, draw
 from tests.simulation.run import run
 
@@ -78,6 +78,24 @@ def moves(plan: Plan) -> Plan:
     return replace(plan, faults=faults, fault_every_s=0.3, units=3)
 
 
+def long_cuts(plan: Plan) -> Plan:
+    """Long enough to be deposed; the way to the store may come back before that to the peers."""
+    return replace(
+        plan, faults=frozenset({"cut_off"}), cuts_s=(1.8, 2.6), fault_every_s=1.0, load_until_s=5.0
+    )
+
+
+def cut_moves(plan: Plan) -> Plan:
+    """Whoever hands over is cut off within 100 ms of the swap, for long."""
+    return replace(
+        moves(plan),
+        faults=frozenset({"join", "drain", "moments"}),
+        moment_chance=0.9,
+        moment_acts=("cut_off",),
+        cuts_s=(1.0, 1.6),
+    )
+
+
 def few_sessions(plan: Plan) -> Plan:
     return replace(plan, repeat=0.3, limits=replace(plan.limits, sessions_max=2), clients=4)
 
@@ -114,8 +132,7 @@ MUTATIONS = [
         "expand_commit",
         "a learner joins before the first record of the epoch is committed",
         on("primary.Primary._bring_in", m.expand_commit),
-        300,
-        deaths,
+        directed=early_learner,
     ),
     Mutation(
         "lease_from_reply",
@@ -136,7 +153,7 @@ MUTATIONS = [
         "a deposed primary's lease is left alone",
         on("controller.depose_dead", m.nofence_session),
         120,
-        pauses,
+        long_cuts,
     ),
     Mutation("any_replica", "anybody may be promoted", on("failover._best", m.any_replica), 120),
     Mutation(
@@ -188,15 +205,15 @@ MUTATIONS = [
         "hand_noquiesce",
         "answers go on while a hand-over is asked for",
         on("primary.Primary._hand_over", m.hand_noquiesce),
-        200,
-        moves,
+        300,
+        cut_moves,
     ),
     Mutation(
         "hand_resume",
         "answers go on while a hand-over is in doubt",
         on("primary.Primary.swapped", m.hand_resume),
         300,
-        lambda plan: replace(moves(plan), loss=0.1, units=4),
+        cut_moves,
     ),
     Mutation(
         "cancel_race",
@@ -301,6 +318,17 @@ MUTATIONS = [
         on("backup.Receiver.drop", m.stale_table),
         300,
         lambda plan: replace(moves(plan), slow=0.2, slow_s=0.6, call_timeout_s=1.0),
+    ),
+    Mutation(
+        "catch_up_cuts",
+        "a catch-up cuts what the replica holds beyond its start",
+        on("backup.Receiver._catch_up", m.catch_up_cuts),
+        300,
+        lambda plan: replace(
+            ragged(plan),
+            repeat=0.3,
+            small={**plan.small, "tupelo_grid.core.progress.CATCH_UP_RECORDS_MAX": 1},
+        ),
     ),
     Mutation(
         "local_expiry",

@@ -29,7 +29,7 @@ FAULTS = (
 
 # Constants of the core that are made small, so that rare branches are taken often.
 SMALL = {
-    "tupelo_grid.core.unit.JOURNAL_KEEP_BYTES": (512, 4096),
+    "tupelo_grid.core.primary.JOURNAL_KEEP_BYTES": (512, 4096),
     "tupelo_grid.core.journal.TRIM_RECORDS_MIN": (1, 8),
     "tupelo_grid.core.progress.CATCH_UP_RECORDS_MAX": (2, 6, 1024),
     "tupelo_grid.core.snapshot.CHUNK_BYTES": (256, 1024),
@@ -58,6 +58,9 @@ class Plan:
     keys: list[bytes] = field(default_factory=lambda: [b"a", b"b", b"c"])
     faults: frozenset[str] = frozenset(FAULTS)
     fault_every_s: float = 0.5
+    moment_chance: float = 0.35
+    moment_acts: tuple[str, ...] = ("crash", "pause", "cut_off", "lost_answers", "cut_pair")
+    cuts_s: tuple[float, ...] = (0.1, 0.4, 1.0, 1.6)
     may_lose: bool = False
     loss: float = 0.0
     repeat: float = 0.0
