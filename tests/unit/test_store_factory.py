@@ -19,7 +19,7 @@ from tupelo_grid.store.port import StoreUnusable
         ("oracle2://ann:secret@db/x", "no database driver 'oracle2'"),
         ("postgresql+psycopg2://ann:secret@db/x", "psycopg2"),
         ("mssql+pyodbc://ann:secret@db/x", "pyodbc"),
-        ("sqlite+aiosqlite:////tmp/x", "no store on sqlite"),
+        ("sqlite+aiosqlite:////tmp/x", "aiosqlite"),
         ("sqlite://", "names no file"),
         ("sqlite:///:memory:", "names no file"),
         ("sqlite:////tmp/x.sqlite?mode=ro", r"after '\?'"),
