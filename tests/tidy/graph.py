@@ -26,8 +26,15 @@ class Graph:
     towards what is alive, but make no circle, since they are never carried out.
     """
 
-    def __init__(self, files: Iterable[Source]) -> None:
+    def __init__(self, files: Iterable[Source], folders: Iterable[str] = ()) -> None:
+        """`folders`: those of processing units, whose packages are imported by their own name."""
         self.sources = {module_name(source): source for source in files}
+        self.aliases = {
+            name.removeprefix(prefix): name
+            for prefix in (folder.replace("/", ".") + "." for folder in folders)
+            for name in self.sources
+            if name.startswith(prefix)
+        }
         self.edges: dict[str, dict[str, int]] = {name: {} for name in self.sources}
         self.mentions: dict[str, set[str]] = {name: set() for name in self.sources}
         for name, source in self.sources.items():
@@ -66,11 +73,11 @@ class Graph:
             base = ".".join([*parts[:keep], *([base] if base else [])])
         found: list[str] = []
         for alias in node.names:
-            whole = f"{base}.{alias.name}"
-            found += [whole] if whole in self.sources else self._known(base)
+            found += self._known(f"{base}.{alias.name}") or self._known(base)
         return found
 
     def _known(self, name: str) -> list[str]:
+        name = self.aliases.get(name, name)
         return [name] if name in self.sources else []
 
     def reached(self, roots: Iterable[str]) -> set[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from functools import cache
 from pathlib import Path
 
 from tests.tidy.graph import Graph
-from tests.tidy.sources import Source, none, written
+from tests.tidy.sources import ROOT, Source, none, written
 
 # What users and processes start from; everything in the two packages is reached from here.
 ROOTS = (
@@ -22,8 +23,21 @@ ROOTS = (
 
 
 @cache
+def unit_folders() -> dict[str, str]:
+    """Folder of each processing unit -> the module that its unit.toml declares."""
+    found = {}
+    for root in ("processing-units", "tests"):
+        for path in (ROOT / root).rglob("unit.toml"):
+            manifest = tomllib.loads(path.read_text("utf-8"))
+            folder = path.parent.relative_to(ROOT).as_posix()
+            module = manifest.get("module", f"{manifest['package']}.unit")
+            found[folder] = f"{folder.replace('/', '.')}.{module}"
+    return found
+
+
+@cache
 def graph() -> Graph:
-    return Graph(written("client", "grid", "loadtest", "benchmarks", "scripts", "tests"))
+    return Graph(written(), unit_folders())
 
 
 def is_started(source: Source) -> bool:
@@ -37,12 +51,15 @@ def is_started(source: Source) -> bool:
     )
 
 
+def is_test(source: Source) -> bool:
+    return source.name.startswith("tests/") or "/tests/" in source.name
+
+
 def test_every_module_is_reached() -> None:
     found = graph()
-    product = {
-        name for name, source in found.sources.items() if not source.name.startswith("tests/")
-    }
+    product = {name for name, source in found.sources.items() if not is_test(source)}
     started = {name for name, source in found.sources.items() if is_started(source)}
+    started.update(unit_folders().values())
     alive = found.reached([*ROOTS, *(started & product)])
     alive_in_tests = found.reached(started - product)
     none(
