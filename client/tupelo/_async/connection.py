@@ -155,9 +155,13 @@ class UnitConnection:
     def _expire_waiting(self, now: float) -> None:
         if any(parcel.deadline <= now for parcel in self._parcels):
             error = DeadlineExceeded("the time ran out before it could be sent")
-            for parcel in self._parcels:
+            waiting = list(self._parcels)
+            self._parcels.clear()
+            for parcel in waiting:
                 if parcel.deadline <= now:
                     parcel.fail(error, sent=False)
+                else:
+                    self._parcels.append(parcel)
 
     # The stream.
 
