@@ -66,6 +66,7 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             frame.
         store_retry_s_min, store_retry_s_max: pause between attempts while the store is away grows
             from one to the other.
+        load_timeout_s: of one cold-start call that reads a unit's partitions from the store.
         drain_s: how long a shutdown waits for the store to have everything.
 
         connections_max: open connections to one server.
@@ -139,6 +140,7 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     writer_batch_records: int = 4000
     store_retry_s_min: float = 0.1
     store_retry_s_max: float = 30.0
+    load_timeout_s: float = 600.0
     drain_s: float = 30.0
 
     connections_max: int = 10_000

@@ -11,6 +11,7 @@ from tupelo_grid.core import batch as kinds
 from tupelo_grid.core.batch import Batch, Bulk, Pending
 from tupelo_grid.core.commands import PartitionView
 from tupelo_grid.core.limits import Limits
+from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.records import Mutation, Result
 from tupelo_grid.core.swaps import Purpose, Swap, SwapOutcome, SwapResult
 from tupelo_grid.core.table import Lease, PartitionConfig, Versioned
@@ -335,3 +336,27 @@ def test_a_primary_in_doubt_about_a_shrink_commits_only_with_the_old_set(cluster
     unit.swapped(SwapResult(resolve, SwapOutcome.LOST, cluster.set(0, swap.config)))
     assert pending.done
     assert pending.copies[0] == 1
+
+
+def test_a_cold_partition_serves_only_after_its_load_is_noted(cluster: Cluster) -> None:
+    cold = PartitionConfig(9, "a#1", ("a#1", "b#2"), load=True)
+    cluster.set(0, cold)
+    cluster.publish()
+    unit = cluster.units["a#1"]
+    assert unit.submit(one(kinds.GET, 0)).codes[0] == ResultCode.NOT_READY
+    stored = Partition(0)
+    stored.spaces["default"] = {b"k": (b"stored", 5, 0)}
+    stored.begin_at(cursor=7, epoch=8, sessions_before=3)
+    unit.loaded(0, stored)
+    cluster.settle()
+    cluster.tick()
+    assert Purpose.LOADED in cluster.purposes
+    assert not cluster.table[0].config.load
+    read = cluster.run(0, one(kinds.GET, 0))
+    assert (read.values, read.versions) == ([b"stored"], [5])
+    put = cluster.run(0, one(kinds.PUT, 0, value=b"v", op=1))
+    assert put.versions[0] == 9
+    assert cluster.units["b#2"].replicas[0].digest() == unit.replicas[0].digest()
+    late = one(kinds.PUT, 0, value=b"late", op=1)
+    late.session = 2
+    assert cluster.run(0, late).codes[0] == ResultCode.SESSION_EXPIRED

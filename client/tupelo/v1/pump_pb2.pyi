@@ -20,6 +20,36 @@ PERSIST_STATUS_PERSISTED: PersistStatus
 PERSIST_STATUS_FENCED: PersistStatus
 PERSIST_STATUS_RETRY: PersistStatus
 
+class LoadRequest(_message.Message):
+    __slots__ = ("grid_id", "partitions")
+    GRID_ID_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    grid_id: bytes
+    partitions: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, grid_id: _Optional[bytes] = ..., partitions: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class LoadChunk(_message.Message):
+    __slots__ = ("fence_partitions", "fence_epochs", "fence_cursors", "space", "partitions", "keys", "values", "versions", "deadlines_ms")
+    FENCE_PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    FENCE_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    FENCE_CURSORS_FIELD_NUMBER: _ClassVar[int]
+    SPACE_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    DEADLINES_MS_FIELD_NUMBER: _ClassVar[int]
+    fence_partitions: _containers.RepeatedScalarFieldContainer[int]
+    fence_epochs: _containers.RepeatedScalarFieldContainer[int]
+    fence_cursors: _containers.RepeatedScalarFieldContainer[int]
+    space: str
+    partitions: _containers.RepeatedScalarFieldContainer[int]
+    keys: _containers.RepeatedScalarFieldContainer[bytes]
+    values: _containers.RepeatedScalarFieldContainer[bytes]
+    versions: _containers.RepeatedScalarFieldContainer[int]
+    deadlines_ms: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, fence_partitions: _Optional[_Iterable[int]] = ..., fence_epochs: _Optional[_Iterable[int]] = ..., fence_cursors: _Optional[_Iterable[int]] = ..., space: _Optional[str] = ..., partitions: _Optional[_Iterable[int]] = ..., keys: _Optional[_Iterable[bytes]] = ..., values: _Optional[_Iterable[bytes]] = ..., versions: _Optional[_Iterable[int]] = ..., deadlines_ms: _Optional[_Iterable[int]] = ...) -> None: ...
+
 class PumpFrame(_message.Message):
     __slots__ = ("grid_id", "sender", "position", "claim_partitions", "claim_epochs", "changes")
     GRID_ID_FIELD_NUMBER: _ClassVar[int]

@@ -95,3 +95,78 @@ class DataWriter(object):
             timeout,
             metadata,
             _registered_method=True)
+
+
+class DataReaderStub(object):
+    """How entries come back: at a cold start the first primary of a partition asks for its rows.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Load = channel.unary_stream(
+                '/tupelo.v1.DataReader/Load',
+                request_serializer=tupelo_dot_v1_dot_pump__pb2.LoadRequest.SerializeToString,
+                response_deserializer=tupelo_dot_v1_dot_pump__pb2.LoadChunk.FromString,
+                _registered_method=True)
+
+
+class DataReaderServicer(object):
+    """How entries come back: at a cold start the first primary of a partition asks for its rows.
+    """
+
+    def Load(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_DataReaderServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Load': grpc.unary_stream_rpc_method_handler(
+                    servicer.Load,
+                    request_deserializer=tupelo_dot_v1_dot_pump__pb2.LoadRequest.FromString,
+                    response_serializer=tupelo_dot_v1_dot_pump__pb2.LoadChunk.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'tupelo.v1.DataReader', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('tupelo.v1.DataReader', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class DataReader(object):
+    """How entries come back: at a cold start the first primary of a partition asks for its rows.
+    """
+
+    @staticmethod
+    def Load(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tupelo.v1.DataReader/Load',
+            tupelo_dot_v1_dot_pump__pb2.LoadRequest.SerializeToString,
+            tupelo_dot_v1_dot_pump__pb2.LoadChunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -53,12 +53,17 @@ class ControllerLoop:
         self._wake = asyncio.Event()
         self._leases: frozenset[str] = frozenset()
         self._malformed: tuple[str, ...] = ()
+        self._held = False
 
     async def saw_death(self, incarnation: str) -> None:
         """Its process has ended; it is deposed at once, without waiting for its lease."""
         log.warning("%s has died", incarnation)
         self._controller.saw_death(incarnation)
         self._wake.set()
+
+    def hold(self) -> None:
+        """Decides nothing any more: the grid is shut down, and its units stop on purpose."""
+        self._held = True
 
     async def run(self) -> None:
         """Until cancelled. What goes wrong in one round is logged, and the next one tries again."""
@@ -80,7 +85,7 @@ class ControllerLoop:
 
     async def _guarded_round(self) -> bool:
         try:
-            return await self.round()
+            return not self._held and await self.round()
         except StoreError as error:
             log.warning("the state store gives no answer: %s", error)
         except Exception:

@@ -118,7 +118,7 @@ class Controller:
         begun = bool(view.parts)
         if len(members.placeable) < self._settings.units and not waited and not begun:
             return []
-        return create(missing, targets, members)
+        return create(missing, targets, members, view.grid.epoch_base)
 
     def _targets(
         self, partitions: int, backups: int, placeable: tuple[UnitInfo, ...]
@@ -131,14 +131,18 @@ class Controller:
 
 
 def create(
-    missing: Sequence[int], targets: Sequence[tuple[str, ...]], members: Members
+    missing: Sequence[int],
+    targets: Sequence[tuple[str, ...]],
+    members: Members,
+    epoch_base: int = 0,
 ) -> list[Txn]:
     """The first configuration of partitions that never had one; their replicas are all empty.
 
-    Conditional on the keys' absence alone, and they are never deleted, so each partition begins
-    once, whoever else creates. The leases need no condition: a member that was fenced or died
-    meanwhile holds nothing yet, is named only in an epoch that never served with it, and is
-    deposed like any other dead primary, or taken out of the set like any silent backup.
+    Conditional on the keys' absence alone, and they are deleted only by a clean shutdown, when no
+    unit is left, so each partition begins once, whoever else creates. The leases need no
+    condition: a member that was fenced or died meanwhile holds nothing yet, is named only in an
+    epoch that never served with it, and is deposed like any other dead primary, or taken out of
+    the set like any silent backup.
     """
     txns = []
     for start in range(0, len(missing), TXN_OPERATIONS_MAX):
@@ -146,7 +150,8 @@ def create(
         puts = {}
         for partition in chunk:
             holders = tuple(members.incarnations[unit] for unit in targets[partition])
-            puts[part_key(partition)] = encode(PartitionConfig(1, holders[0], holders))
+            first = PartitionConfig(epoch_base + 1, holders[0], holders, load=epoch_base > 0)
+            puts[part_key(partition)] = encode(first)
         conditions = [(part_key(partition), 0) for partition in chunk]
         txns.append(Txn(conditions, puts, (), f"create {len(chunk)} partitions"))
     return txns

@@ -23,6 +23,11 @@ SWEEP_RESULTS_MIN = 32
 Before = tuple[int, int] | None
 
 
+def session_now(now_ms: int) -> int:
+    """Above every session that a client with a true clock has made until now."""
+    return (now_ms + 1) << 22
+
+
 class SessionState:
     """One session in one partition.
 

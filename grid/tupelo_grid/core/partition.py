@@ -60,6 +60,17 @@ class Partition:
     def entries(self) -> int:
         return sum(map(len, self.spaces.values()))
 
+    def begin_at(self, cursor: int, epoch: int, sessions_before: int) -> None:
+        """The entries are what the store has up to `cursor`, written last under `epoch`.
+
+        What clients did before is not known any more, so sessions at or below `sessions_before`
+        are refused: a retry of theirs could otherwise be run a second time.
+        """
+        self.journal = Journal.restore(cursor, [], [(1, epoch)] if cursor else [])
+        self.sessions.evicted_through = sessions_before
+        self.commit = self.persisted = cursor
+        self.deadlines.rebuild(self.spaces)
+
     def append(self, record: Record, epoch: int) -> int:
         """Applies a record and returns its sequence."""
         mutations = record[5]

@@ -21,6 +21,9 @@ from tupelo_grid.core.records import NOOP, Record
 from tupelo_grid.core.swaps import Purpose, Swap, SwapOutcome, SwapResult
 from tupelo_grid.core.table import PartitionConfig, Versioned
 
+# So much of the journal is kept for replicas that were cut off for a moment.
+JOURNAL_KEEP_BYTES = 64 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Peers:
@@ -116,9 +119,14 @@ class Primary:
         if commit <= partition.commit:
             return False
         partition.advance_commit(commit)
-        if not self.ready and commit >= self.noop:
-            self.ready = True
+        self._look_ready()
         return True
+
+    def _look_ready(self) -> None:
+        """Nothing is answered before the first record of this epoch is committed, nor while a
+        successor would load the partition from the store again and lose what we acknowledged."""
+        if self.partition.commit >= self.noop and not self.config.load:
+            self.ready = True
 
     def take_committed(self) -> list[Pending]:
         """Batches whose last wait this was."""
@@ -156,6 +164,7 @@ class Primary:
         ):
             self.joiner = ""
         self._follow_members()
+        self._look_ready()
 
     def _follow_members(self) -> None:
         config = self.config
@@ -191,6 +200,19 @@ class Primary:
                 floor = min(floor, progress.hold)
         return floor
 
+    def tend(self) -> None:
+        """Now and then: tells the backups what they may forget, and forgets it here."""
+        partition = self.partition
+        partition.deadlines.shrink(partition.spaces)
+        told = (partition.commit, partition.persisted)
+        if self.told != told:
+            self.told = told
+            for progress in self.replicas:
+                if progress.streaming:
+                    progress.link.commits.append((self.number, self.epoch, *told))
+        if partition.journal.bytes > JOURNAL_KEEP_BYTES:
+            partition.journal.trim(self.journal_floor())
+
     # -- changes of the in-sync set
 
     def maintain(self) -> None:
@@ -209,7 +231,9 @@ class Primary:
             if peer != self.me and self.peers.silent(peer):
                 self._ask(_without(config, peer), Purpose.SHRINK)
                 return
-        if config.learner:
+        if config.load and self.partition.commit >= self.noop:
+            self._ask(replace(config, load=False), Purpose.LOADED)
+        elif config.learner:
             self._bring_in(config)
         elif config.leaving in config.in_sync and config.leaving != self.me:
             self._ask(_without(config, config.leaving), Purpose.LEAVE)

@@ -20,6 +20,7 @@ class Purpose(Enum):
     GROW = "take a caught-up learner into the in-sync set"
     DROP_LEARNER = "give up a silent learner"
     HAND_OVER = "make another replica primary"
+    LOADED = "the entries are out of the store"
     RESOLVE = "find out what became of a swap in doubt"
 
 

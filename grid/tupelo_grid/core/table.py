@@ -5,6 +5,7 @@ Keys of the state store (values are JSON):
     grid                    GridInfo, written once when the grid is created
     part/<p>                PartitionConfig, p in decimal
     lease/<incarnation>     Lease
+    drained/<incarnation>   {partition: epoch}: it stopped as their primary, all in the store
     space/<name>            tupelo.schema.SpaceSchema
     command/<name>          what a processing unit says of its command
     next_incarnation        decimal counter
@@ -23,6 +24,7 @@ import msgspec
 GRID_KEY = "grid"
 PART_PREFIX = "part/"
 LEASE_PREFIX = "lease/"
+DRAINED_PREFIX = "drained/"
 SPACE_PREFIX = "space/"
 COMMAND_PREFIX = "command/"
 NEXT_INCARNATION_KEY = "next_incarnation"
@@ -31,13 +33,21 @@ FENCED = "fenced"
 
 
 class GridInfo(msgspec.Struct, frozen=True):
-    """`grid_id` is 16 random bytes in hex, made once; `format`: the version of these structures."""
+    """What a grid is.
+
+    `epoch_base`: partitions begin with the epoch above it. After a clean shutdown, when every entry
+    is in the store and the table is taken down, it holds the highest epoch there was; above 0, new
+    partitions are loaded from the store.
+
+    `grid_id` is 16 random bytes in hex, made once; `format`: the version of these structures.
+    """
 
     grid_id: str
     partitions: int
     backups: int = 1
     min_in_sync: int = 1
     format: int = 1
+    epoch_base: int = 0
 
 
 class PartitionState(StrEnum):
@@ -55,6 +65,8 @@ class PartitionConfig(msgspec.Struct, frozen=True):
         learner: being brought in sync by the primary; "" for none.
         next_primary: advice: the primary should hand over to it once it is in sync; "" for none.
         leaving: advice: the primary should take it out of the in-sync set; "" for none.
+        load: the entries are in the store only; the primary must load them before it serves, and
+            clears the mark before its first answer.
     """
 
     epoch: int
@@ -63,6 +75,7 @@ class PartitionConfig(msgspec.Struct, frozen=True):
     learner: str = ""
     next_primary: str = ""
     leaving: str = ""
+    load: bool = False
     state: PartitionState = PartitionState.OK
 
 
@@ -149,6 +162,14 @@ def decode_config(data: bytes) -> PartitionConfig:
 
 def decode_lease(data: bytes) -> Lease:
     return _lease_decoder.decode(data)
+
+
+def encode_drained(epochs: Mapping[int, int]) -> bytes:
+    return msgspec.json.encode(epochs)
+
+
+def decode_drained(data: bytes) -> dict[int, int]:
+    return msgspec.json.decode(data, type=dict[int, int])
 
 
 def decode_grid(data: bytes) -> GridInfo:

@@ -27,9 +27,6 @@ from tupelo_grid.core.primary import Peers, Primary
 from tupelo_grid.core.swaps import Swap, SwapResult
 from tupelo_grid.core.table import Lease, PartitionState, Versioned
 
-# A replica keeps so much of its journal for peers that were cut off for a moment.
-JOURNAL_KEEP_BYTES = 64 * 1024
-
 
 class Unit:
     """One incarnation of a processing unit.
@@ -41,6 +38,8 @@ class Unit:
         serving: those it answers for.
         answers: batches whose answers wait, and in `answers.completed` those that may leave; the
             shell empties that.
+        loading: partitions this unit is to be primary of once the shell has read them from the
+            store and said so by `loaded`.
         lease_until: reads need no confirmation before it.
         dirty: partitions with records committed since the pump last looked; it empties it.
     """
@@ -66,11 +65,11 @@ class Unit:
         self.answers = Answers()
         self.dirty: set[int] = set()
         self.lease_until = 0.0
-        self.persistence = True
         self.peers_wanted: set[str] = set()
         self._streams = 0
         self._suspended = False
         self._unresolved: dict[int, int] = {}
+        self.loading: dict[int, Versioned] = {}
         self._last_tick = clock.now()
         self._receiver = Receiver(me, self.replicas, self.epochs, self._adopt_epoch)
         self._evaluator = Evaluator(self.serving, self._refuse, space_ttls, runner, limits, clock)
@@ -109,6 +108,8 @@ class Unit:
                 f"partition {number} is lost: none of its in-sync replicas is alive; it returns "
                 "when one of them does, or when an operator forces a promotion",
             )
+        if number in self.loading:
+            return Refusal(ResultCode.NOT_READY, f"partition {number} is loaded from the store")
         if number in self.primaries:
             return Refusal(ResultCode.NOT_READY, f"partition {number} is changing its primary")
         return Refusal(ResultCode.WRONG_OWNER, f"partition {number} is not served by this unit")
@@ -272,7 +273,20 @@ class Unit:
         else:
             self._receiver.drop(number, versioned.revision)
 
+    def loaded(self, number: int, partition: Partition) -> None:
+        """The store's entries of a partition in `loading`, as a replica that ends at its cursor."""
+        versioned = self.loading.pop(number, None)
+        if versioned is not None:
+            self.replicas[number] = partition
+            self._begin(number, versioned)
+
     def _become_primary(self, number: int, versioned: Versioned) -> None:
+        if versioned.config.load:
+            self.loading[number] = versioned
+        else:
+            self._begin(number, versioned)
+
+    def _begin(self, number: int, versioned: Versioned) -> None:
         partition = self.replicas.setdefault(number, Partition(number))
         primary = Primary(self.me, partition, versioned, self._peers, self.limits.min_in_sync)
         self.primaries[number] = primary
@@ -289,6 +303,7 @@ class Unit:
     def _step_down(self, number: int) -> None:
         primary = self.primaries.pop(number, None)
         self.serving.pop(number, None)
+        self.loading.pop(number, None)
         if primary is None:
             return
         if primary.swap is not None:
@@ -305,7 +320,7 @@ class Unit:
         """
         self.lease_until = 0.0
         self._suspended = True
-        for number in list(self.primaries):
+        for number in [*self.primaries, *self.loading]:
             self._step_down(number)
             self.configs.pop(number, None)
 
@@ -369,18 +384,7 @@ class Unit:
         if primary.serving and partition.deadlines.next_ms <= now_ms:
             self._evaluator.expire(primary, now_ms)
             self._advance(primary)
-        partition.deadlines.shrink(partition.spaces)
-        if not self.persistence:
-            partition.persisted = partition.commit
-        told = (partition.commit, partition.persisted)
-        if primary.told != told:
-            primary.told = told
-            for progress in primary.replicas:
-                if progress.streaming:
-                    row = (primary.number, primary.epoch, *told)
-                    progress.link.commits.append(row)
-        if partition.journal.bytes > JOURNAL_KEEP_BYTES:
-            partition.journal.trim(primary.journal_floor())
+        primary.tend()
         self._maintain(primary)
 
 

@@ -59,10 +59,15 @@ class LocalDeployment:
     """
 
     def __init__(
-        self, config: GridConfig, on_child_death: OnChildDeath, drain: Drain | None = None
+        self,
+        config: GridConfig,
+        on_child_death: OnChildDeath,
+        drain: Drain | None = None,
+        on_shutdown: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
         self._on_child_death = on_child_death
+        self._on_shutdown = on_shutdown
         self._drain = drain or functools.partial(_drain_by_rpc, config)
         self._config_path = config_path(config.data_dir)
         self._messaging: Supervisor | None = None
@@ -158,6 +163,7 @@ class LocalDeployment:
         if self._shut_down:
             return 0
         self._shut_down = True
+        self._on_shutdown()
         async with self._scaling:
             stop_s = self._config.stop_timeout_s if timeout_s > 0 else 0.0
             unpersisted = await self._drain_all(timeout_s) if timeout_s > 0 else 0

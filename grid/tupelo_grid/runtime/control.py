@@ -27,6 +27,7 @@ from tupelo_grid.runtime.clock import MachineClock
 from tupelo_grid.runtime.errors import FatalStartError
 from tupelo_grid.runtime.process import Announce
 from tupelo_grid.runtime.servers import open_server
+from tupelo_grid.runtime.take_down import finish, take_down
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +46,11 @@ async def run_control(
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(_open_state(config))
         grid = await ensure_grid(store, config)
+        await finish(store)
+        stack.push_async_callback(take_down, store)
         log.info("grid %s: %d partitions, %d backups", grid.grid_id, grid.partitions, grid.backups)
         controller = ControllerLoop(store, config, MachineClock())
-        deployment = LocalDeployment(config, controller.saw_death)
+        deployment = LocalDeployment(config, controller.saw_death, on_shutdown=controller.hold)
         admin = GridAdmin(config, store, deployment=deployment, on_shutdown=stop.set)
         stack.push_async_callback(admin.close)
 

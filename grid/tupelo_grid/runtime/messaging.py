@@ -23,6 +23,8 @@ from tupelo_grid.coordinator.keeper import GridState, TableKeeper
 from tupelo_grid.coordinator.port import StoreError
 from tupelo_grid.deployment.admin import SERVICE as ADMIN_SERVICE
 from tupelo_grid.deployment.admin import GridAdmin
+from tupelo_grid.messaging.reader import SERVICE as READER_SERVICE
+from tupelo_grid.messaging.reader import DataReader
 from tupelo_grid.messaging.router import Router
 from tupelo_grid.messaging.router_service import SERVICE as SPACE_SERVICE
 from tupelo_grid.messaging.router_service import RouterServicer
@@ -35,7 +37,7 @@ from tupelo_grid.store.factory import make_store
 
 log = logging.getLogger(__name__)
 
-SERVICES: Final = (SPACE_SERVICE, ADMIN_SERVICE, WRITER_SERVICE)
+SERVICES: Final = (SPACE_SERVICE, ADMIN_SERVICE, WRITER_SERVICE, READER_SERVICE)
 
 # Answers that are ready get so long to leave after the last call has ended.
 STOP_GRACE_S: Final = 0.2
@@ -66,7 +68,11 @@ async def run_messaging(
         stack.push_async_callback(admin.close)
         space = RouterServicer(config, router, keeper)
         server = make_server(config)
+        reader = DataReader(
+            store, lambda: keeper.state.spaces, lambda: keeper.state.partitions, state.grid_id
+        )
         _register(server, space, admin, writer)
+        pump_pb2_grpc.add_DataReaderServicer_to_server(reader, server)  # type: ignore[no-untyped-call]
         health = _Health(keeper)
         port = await start_server(server, config.host, config.port, SERVICES, name, health.checker)
         # Pushed last, so done first: nothing above goes while calls are under way.

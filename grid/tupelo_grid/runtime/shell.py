@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 # Swaps of different partitions under way at once.
 SWAPS_MAX = 16
+# A guarding lease is renewed every quarter of its duration; to meet that often is bad luck.
+GUARD_ATTEMPTS_MAX = 4
 
 
 class Call:
@@ -236,6 +238,14 @@ class UnitShell:
         self.after()
 
     async def _carry_out(self, swap: Swap) -> SwapResult:
+        for _ in range(GUARD_ATTEMPTS_MAX):
+            result = await self._try(swap)
+            if result is not None:
+                return result
+        return SwapResult(swap, SwapOutcome.LOST)
+
+    async def _try(self, swap: Swap) -> SwapResult | None:
+        """None: only the guarding lease was renewed between our read and our swap."""
         key = part_key(swap.partition)
         conditions = [(key, swap.revision)]
         try:
@@ -256,6 +266,8 @@ class UnitShell:
         current = result.current.get(key)
         if current is None:
             return SwapResult(swap, SwapOutcome.LOST)
+        if current.revision == swap.revision:
+            return None
         known = Versioned(decode_config(current.value), current.revision)
         return SwapResult(swap, SwapOutcome.LOST, known)
 

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
+from msgspec.structs import replace
 from tupelo.schema import SpaceSchema, encode_schema
 from tupelo.v1 import admin_pb2_grpc, data_pb2_grpc
 
@@ -23,12 +24,22 @@ from tupelo_grid.coordinator.port import StateStore, StoreError, next_incarnatio
 from tupelo_grid.core.limits import Limits
 from tupelo_grid.core.membership import LeaseKeeper
 from tupelo_grid.core.pump_source import UnitPumpSource
-from tupelo_grid.core.table import Lease, command_key, space_key
+from tupelo_grid.core.table import (
+    DRAINED_PREFIX,
+    FENCED,
+    Lease,
+    command_key,
+    encode,
+    encode_drained,
+    lease_key,
+    space_key,
+)
 from tupelo_grid.core.unit import Unit
 from tupelo_grid.messaging.pump import DataPump
 from tupelo_grid.runtime.clock import MachineClock
 from tupelo_grid.runtime.errors import FatalStartError
 from tupelo_grid.runtime.leasing import LeaseLoop
+from tupelo_grid.runtime.loading import Loader
 from tupelo_grid.runtime.names import Names
 from tupelo_grid.runtime.process import Announce
 from tupelo_grid.runtime.servers import make_server, start_server
@@ -138,6 +149,7 @@ class UnitProcess:
         self._follow_spaces(keeper.state.spaces)
         runner = units.runner(partitions=grid.partitions, config=config)
         self.unit = Unit(incarnation, self._clock, limits_of(config), runner, self._space_ttls)
+        self._loader = Loader(self.unit, config, keeper.state.grid_id, self._clock)
         self._routes = RouteCache(lambda: keeper.state)
         self.shell = UnitShell(
             self.unit,
@@ -195,28 +207,27 @@ class UnitProcess:
         )
         keeper = LeaseKeeper(self._incarnation, lease, config.lease_s)
         leasing = LeaseLoop(
-            keeper, self.unit, self._store, self._clock, config.lease_s, shell.after
+            keeper, self.unit, self._store, self._clock, config.lease_s, self._acted
         )
         stack.callback(self._keeper.subscribe(self._on_state))
         async with asyncio.TaskGroup() as tasks:
             loops = [
                 tasks.create_task(leasing.run(), name="lease"),
                 tasks.create_task(shell.run_ticks(), name="ticks"),
+                tasks.create_task(self._loader.run(), name="loader"),
             ]
             async with self.pump:
                 announce({"address": self._address, "incarnation": self._incarnation})
                 await stop.wait()
-                await self._leave(leasing)
-                # First no more writes, then the store: what was acknowledged in between would be
-                # lost with the last unit.
+                await self._move_away(leasing)
                 space.drain()
                 await server.stop(STOP_GRACE_S)
-                await self._persist()
+                await self._persist(keeper)
             for loop in loops:
                 loop.cancel()
 
-    async def _leave(self, leasing: LeaseLoop) -> None:
-        """Has everything moved away, where there is somewhere to move to."""
+    async def _move_away(self, leasing: LeaseLoop) -> None:
+        """Has everything handed over, where there is somebody to hand over to."""
         self._state = "draining"
         leasing.drain()
         try:
@@ -225,10 +236,22 @@ class UnitProcess:
         except TimeoutError:
             log.warning("%d partitions could not be handed over in time", len(self.unit.primaries))
 
-    async def _persist(self) -> None:
+    async def _persist(self, lease: LeaseKeeper) -> None:
+        """Nothing is taken any more: brings the rest to the store, and takes leave.
+
+        The lease is given up in the same step, so that nobody waits for it.
+        """
+        puts = {lease_key(self._incarnation): encode(replace(lease.lease, nonce=FENCED))}
         left = await self.pump.drain(self._config.drain_s)
         if left:
             log.warning("%d records have not reached the store", left)
+        else:
+            epochs = {number: one.epoch for number, one in self.unit.primaries.items() if one.ready}
+            puts[f"{DRAINED_PREFIX}{self._incarnation}"] = encode_drained(epochs)
+        try:
+            await self._store.txn([], puts)
+        except StoreError as error:
+            log.warning("the control process could not be told: %s", error)
 
     async def _moved_away(self) -> None:
         """Returns at once when no other unit could take over."""
@@ -242,11 +265,15 @@ class UnitProcess:
             for name, lease in self._keeper.state.leases.items()
         )
 
+    def _acted(self) -> None:
+        self._loader.look()
+        self.shell.after()
+
     def _on_state(self, state: GridState) -> None:
         self._follow_spaces(state.spaces)
         self.unit.set_leases(state.leases)
         self.unit.set_table(state.table.parts)
-        self.shell.after()
+        self._acted()
         self._changed.set()
 
     def _follow_spaces(self, spaces: Mapping[str, SpaceSchema]) -> None:

@@ -1,0 +1,81 @@
+"""Taking the table down after a clean shutdown, so that the next start loads from the store.
+
+A unit that has stopped serving, and whose every change is in the store then, says so under
+`drained/<incarnation>`: JSON of the partitions it is primary of and their epochs. When every
+partition is named so with the epoch it still has, nothing is in memory only; the partitions are
+forgotten, and the grid remembers the highest epoch there was. Whatever else happened, a partition
+keeps its members, and is LOST until one of them returns.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import msgspec
+
+from tupelo_grid.coordinator.port import StateStore, StoreError
+from tupelo_grid.core.statestore import TXN_OPERATIONS_MAX, Snapshot
+from tupelo_grid.core.table import (
+    DRAINED_PREFIX,
+    GRID_KEY,
+    LEASE_PREFIX,
+    PART_PREFIX,
+    decode_config,
+    decode_drained,
+    decode_grid,
+    encode,
+)
+
+log = logging.getLogger(__name__)
+
+
+async def take_down(store: StateStore) -> None:
+    """After every process of the grid has stopped."""
+    try:
+        if await _mark(store):
+            await finish(store)
+    except StoreError as error:
+        log.warning("the table could not be taken down: %s", error)
+
+
+async def _mark(store: StateStore) -> bool:
+    """Raises the epoch base in one step, where every partition is in the store."""
+    snapshot = await store.read("")
+    epochs = {
+        int(key[len(PART_PREFIX) :]): decode_config(snapshot.entries[key].value).epoch
+        for key in _keys(snapshot, PART_PREFIX)
+    }
+    drained: set[tuple[int, int]] = set()
+    for key in _keys(snapshot, DRAINED_PREFIX):
+        drained |= decode_drained(snapshot.entries[key].value).items()
+    left = len(epochs.items() - drained)
+    if left or not epochs:
+        if left:
+            log.warning("%d partitions were not drained to the store; they are kept", left)
+        return False
+    entry = snapshot.entries[GRID_KEY]
+    grid = msgspec.structs.replace(decode_grid(entry.value), epoch_base=max(epochs.values()))
+    result = await store.txn([(GRID_KEY, entry.revision)], {GRID_KEY: encode(grid)})
+    return result.succeeded
+
+
+async def finish(store: StateStore) -> None:
+    """Forgets the partitions at or below the epoch base; also after a crash half way through."""
+    snapshot = await store.read("")
+    entry = snapshot.entries.get(GRID_KEY)
+    if entry is None:
+        return
+    base = decode_grid(entry.value).epoch_base
+    gone = [
+        key
+        for key in _keys(snapshot, PART_PREFIX)
+        if decode_config(snapshot.entries[key].value).epoch <= base
+    ]
+    if gone:
+        gone += [*_keys(snapshot, LEASE_PREFIX), *_keys(snapshot, DRAINED_PREFIX)]
+    for start in range(0, len(gone), TXN_OPERATIONS_MAX):
+        await store.txn([], {}, gone[start : start + TXN_OPERATIONS_MAX])
+
+
+def _keys(snapshot: Snapshot, prefix: str) -> list[str]:
+    return [key for key in snapshot.entries if key.startswith(prefix)]
