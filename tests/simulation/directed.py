@@ -12,6 +12,7 @@ from tupelo_grid.core.primary import Peers, Primary
 from tupelo_grid.core.progress import Progress
 from tupelo_grid.core.records import Record
 from tupelo_grid.core.snapshot import Snapshot
+from tupelo_grid.core.swaps import SwapOutcome, SwapResult
 from tupelo_grid.core.table import PartitionConfig, Versioned
 
 
@@ -57,10 +58,10 @@ def late_answer() -> str:
     return ""
 
 
-def early_learner() -> str:
-    """A new primary knows less to be committed than is: a learner that has only that must wait."""
-    mine = _partition(1, 1, 1)
-    mine.advance_commit(1)
+def _primary(epochs: tuple[int, ...], commit: int) -> Primary:
+    """Of epoch 2, with one backup, b#2, and a learner, c#3; its links are open."""
+    mine = _partition(*epochs)
+    mine.advance_commit(commit)
     links = {peer: Link("a#1", peer) for peer in ("b#2", "c#3")}
     for link in links.values():
         link.open(1)
@@ -68,8 +69,31 @@ def early_learner() -> str:
     peers = Peers(links.__getitem__, lambda peer: False, [])
     primary = Primary("a#1", mine, Versioned(config, 5), peers, 1)
     primary.start(False)
+    return primary
+
+
+def early_learner() -> str:
+    """A new primary knows less to be committed than is: a learner that has only that must wait."""
+    primary = _primary((1, 1, 1), commit=1)
     primary.progress["c#3"].position(Position(0, 2, False, 1, 0, [(1, 1)]))
     primary.maintain()
-    if peers.swaps:
+    if primary.peers.swaps:
         return f"a learner with {primary.progress['c#3'].acked} of 4 records is to be taken in"
+    return ""
+
+
+def growth_in_doubt() -> str:
+    """A growth whose end nobody knows: the joiner counts until the table shows that it does not."""
+    primary = _primary((), commit=0)
+    for progress in primary.progress.values():
+        progress.position(Position(0, 2, False, 1, 0, [(1, 2)]))
+    primary.advance()
+    primary.maintain()
+    (growth,) = primary.peers.swaps
+    primary.swapped(SwapResult(growth, SwapOutcome.IN_DOUBT))
+    primary.append(_record(1))
+    primary.progress["b#2"].settled(2)
+    primary.advance()
+    if primary.partition.commit == 2:
+        return "committed without the joiner, which the table may count by now"
     return ""

@@ -118,6 +118,10 @@ def nofence_session(view: Any, members: Any, lengths: Any) -> Any:
     ]
 
 
+def no_transactions(*_: Any) -> list[Any]:
+    return []
+
+
 def any_replica(partition: int, config: Any, members: Any, lengths: Any, promoted: Any) -> str:
     return min(members.live, key=lambda one: (one in config.in_sync, one), default="")
 

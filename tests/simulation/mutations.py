@@ -14,7 +14,7 @@ from typing import Any
 from unittest import mock
 
 from tests.simulation import mutants as m
-from tests.simulation.directed import early_learner, late_answer, late_snapshot
+from tests.simulation.directed import early_learner, growth_in_doubt, late_answer, late_snapshot
 from tests.simulation.plan import FAULTS, Plan, draw
 from tests.simulation.run import run
 
@@ -55,12 +55,6 @@ def both(*patches: Patch) -> Patch:
 
 def three_copies(plan: Plan) -> Plan:
     return replace(plan, units=4, backups=2)
-
-
-def slow_store(plan: Plan) -> Plan:
-    """Requests to the state store that are older than the caller's patience."""
-    faults = frozenset({"restart", "lost_answers", "cut_pair", "pause", "moments"})
-    return replace(plan, slow=0.3, slow_s=1.0, faults=faults, call_timeout_s=0.15)
 
 
 def deaths(plan: Plan) -> Plan:
@@ -151,7 +145,10 @@ MUTATIONS = [
     Mutation(
         "nofence_session",
         "a deposed primary's lease is left alone",
-        on("controller.depose_dead", m.nofence_session),
+        both(
+            on("controller.depose_dead", m.nofence_session),
+            on("controller.fence_dead", m.no_transactions),
+        ),
         120,
         long_cuts,
     ),
@@ -219,8 +216,7 @@ MUTATIONS = [
         "cancel_race",
         "a change in doubt counts as lost",
         on("primary.Primary.swapped", m.cancel_race),
-        300,
-        slow_store,
+        directed=growth_in_doubt,
     ),
     Mutation(
         "dd_local",

@@ -61,6 +61,8 @@ class Process:
         self._polled = self._reconciled = -1.0
         self._pump_sent = 0.0
         self._connecting: set[str] = set()
+        # Partitions with a swap under way; the value is the one to follow it.
+        self._swapping: dict[int, Swap | None] = {}
         self._flush_due = False
         world.units[self.incarnation] = self
         world.note(f"{self.incarnation} starts")
@@ -218,7 +220,11 @@ class Process:
                 self.answer(pending)
             unit.answers.completed.clear()
         for swap in unit.take_swaps():
-            self._swap(swap)
+            if swap.partition in self._swapping:
+                self._swapping[swap.partition] = swap
+            else:
+                self._swapping[swap.partition] = None
+                self._swap(swap)
         if world.plan.flush_delay_s and world.rng.random() < 0.3:
             if not self._flush_due:
                 self._flush_due = True
@@ -252,12 +258,12 @@ class Process:
             guard = snapshot.entries.get(lease_key(swap.lease_guard))
             _, leases = self.world.decoded(snapshot)
             if guard is None or leases[swap.lease_guard].fenced:
-                self.unit.swapped(SwapResult(swap, SwapOutcome.LOST))
+                self._swapped(SwapResult(swap, SwapOutcome.LOST))
             else:
                 self._txn(swap, [(lease_key(swap.lease_guard), guard.revision)])
 
         lost = SwapResult(swap, SwapOutcome.LOST)
-        self.calls.call(self.world.store.read, read, lambda: self.unit.swapped(lost), self._here())
+        self.calls.call(self.world.store.read, read, lambda: self._swapped(lost), self._here())
 
     def _txn(self, swap: Swap, guards: list[tuple[str, int]]) -> None:
         store, key = self.world.store, part_key(swap.partition)
@@ -267,19 +273,26 @@ class Process:
         def done(result: TxnResult) -> None:
             if result.succeeded:
                 current = Version(swap.config, result.revision)
-                self.unit.swapped(SwapResult(swap, SwapOutcome.WON, current))
+                self._swapped(SwapResult(swap, SwapOutcome.WON, current))
                 return
             held = result.current.get(key)
             now = Version(decode_config(held.value), held.revision) if held else None
-            self.unit.swapped(SwapResult(swap, SwapOutcome.LOST, now))
+            self._swapped(SwapResult(swap, SwapOutcome.LOST, now))
 
         doubt = SwapResult(swap, SwapOutcome.IN_DOUBT)
         self.calls.call(
             lambda: store.txn(self.incarnation, conditions, puts, (), swap.purpose.name),
             done,
-            lambda: self.unit.swapped(doubt),
+            lambda: self._swapped(doubt),
             self._here(),
         )
+
+    def _swapped(self, result: SwapResult) -> None:
+        waiting = self._swapping.pop(result.swap.partition, None)
+        if waiting is not None:
+            self._swapping[waiting.partition] = None
+            self._swap(waiting)
+        self.unit.swapped(result)
 
     # -- clients
 
