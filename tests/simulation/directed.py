@@ -5,7 +5,9 @@ from __future__ import annotations
 import zlib
 
 from tupelo_grid.core.backup import Receiver
+from tupelo_grid.core.batch import GET, Batch
 from tupelo_grid.core.frames import Frame, Position, SnapshotChunk
+from tupelo_grid.core.limits import Limits
 from tupelo_grid.core.link import Link
 from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.primary import Peers, Primary
@@ -14,6 +16,9 @@ from tupelo_grid.core.records import Record
 from tupelo_grid.core.snapshot import Snapshot
 from tupelo_grid.core.swaps import SwapOutcome, SwapResult
 from tupelo_grid.core.table import PartitionConfig, Versioned
+from tupelo_grid.core.unit import Unit
+
+from tests.simulation.commands import SPACE, SPACES, Application
 
 
 def _record(number: int) -> Record:
@@ -97,3 +102,67 @@ def growth_in_doubt() -> str:
     if primary.partition.commit == 2:
         return "committed without the joiner, which the table may count by now"
     return ""
+
+
+class _Clock:
+    seconds = 100.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def wall_ms(self) -> int:
+        return int(self.seconds * 1000)
+
+
+def _read_after_the_lease(peers: tuple[str, ...], answering: int) -> bool:
+    """Whether a primary tells a value when its lease is over and so many peers confirmed it."""
+    clock = _Clock()
+    names = ("a#1", *peers)
+    units = [Unit(name, clock, Limits(), Application(), SPACES) for name in names]
+    primary = units[0]
+    table = {0: Versioned(PartitionConfig(1, "a#1", names), 1)}
+    for unit in units:
+        unit.renewed(clock.now() + 1)
+        unit.set_table(table)
+    for peer in peers:
+        primary.link_up(peer)
+    for _ in range(4):
+        _deliver(primary, units[1:])
+    assert primary.serving, "the primary never became ready"
+    clock.seconds += 2
+    read = Batch(1, 0, bytes([GET]), [0], [SPACE], None, [b"k"], None, None, deadline=1e9)
+    pending = primary.submit(read)
+    _deliver(primary, units[1 : 1 + answering])
+    return pending.done
+
+
+def _deliver(primary: Unit, peers: list[Unit]) -> None:
+    for frame in primary.flush():
+        for peer in peers:
+            ack = peer.receive(frame)
+            if ack is not None:
+                primary.acknowledged(ack)
+
+
+def read_without_lease() -> str:
+    """Another primary may have taken over since the lease ended."""
+    told = _read_after_the_lease(("b#2",), 0)
+    return "a value was told without a lease and without a question" if told else ""
+
+
+def read_confirmed_by_one() -> str:
+    """Any in-sync member may have become primary, so every one must confirm."""
+    if not _read_after_the_lease(("b#2", "c#3"), 2):
+        return "a read that all have confirmed is not told"
+    told = _read_after_the_lease(("b#2", "c#3"), 1)
+    return "one of two peers confirmed, and the value was told" if told else ""
+
+
+SCRIPTS = (
+    late_snapshot,
+    late_answer,
+    early_learner,
+    growth_in_doubt,
+    read_without_lease,
+    read_confirmed_by_one,
+)

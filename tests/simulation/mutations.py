@@ -14,7 +14,14 @@ from typing import Any
 from unittest import mock
 
 from tests.simulation import mutants as m
-from tests.simulation.directed import early_learner, growth_in_doubt, late_answer, late_snapshot
+from tests.simulation.directed import (
+    early_learner,
+    growth_in_doubt,
+    late_answer,
+    late_snapshot,
+    read_confirmed_by_one,
+    read_without_lease,
+)
 from tests.simulation.plan import FAULTS, Plan, draw
 from tests.simulation.run import run
 
@@ -278,15 +285,13 @@ MUTATIONS = [
         "nolease",
         "reads are answered without a lease",
         on("unit.Unit._confirm", m.nolease),
-        600,
-        lambda plan: replace(pauses(plan), think_s=0.02, clients=4),
+        directed=read_without_lease,
     ),
     Mutation(
         "confirm_one",
         "one peer's word confirms a read",
         on("answers.Answers.confirmed_by", m.confirm_one),
-        600,
-        lambda plan: replace(pauses(three_copies(plan)), think_s=0.02, clients=4),
+        directed=read_confirmed_by_one,
     ),
     Mutation(
         "refusals_forgotten",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.directed import early_learner, growth_in_doubt, late_answer, late_snapshot
+from tests.simulation.directed import SCRIPTS
 from tests.simulation.mutations import MUTATIONS, catch
 from tests.simulation.run import run
 
@@ -45,8 +45,7 @@ def test_schedules_get_somewhere() -> None:
 
 
 def test_scripts_find_nothing_in_the_core_as_it_is() -> None:
-    scripts = (late_snapshot, late_answer, early_learner, growth_in_doubt)
-    assert [script() for script in scripts] == [""] * len(scripts)
+    assert [script() for script in SCRIPTS] == [""] * len(SCRIPTS)
 
 
 @pytest.mark.parametrize("name", [one.name for one in MUTATIONS[PART::PARTS]])
