@@ -150,12 +150,17 @@ async def stored_rows(data_dir, space):
         await store.close()
 
 
-def test_down_stops_what_a_killed_control_process_left(own_grid):
+def test_down_stops_what_a_killed_control_process_left_and_loses_nothing(own_grid):
     runs = own_grid.processes()
+    assert own_grid.cli("put", "carts", "ann", "1").returncode == 0
     own_grid.kill("control")
     result = own_grid.down()
     assert result.returncode == 0, result.stderr
     assert gone(runs)
+    assert live_processes(own_grid.data_dir) == {}
+    again = own_grid.up()
+    assert again.returncode == 0, again.stderr
+    assert own_grid.cli("get", "carts", "ann").stdout == "1\n"
 
 
 def test_ctrl_c_in_the_foreground_stops_everything(tmp_path):

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import subprocess
 import time
 from pathlib import Path
 
 import grpc
+import msgspec
 from tupelo.v1 import admin_pb2
 
 from tupelo_grid.cli.output import CliError, ExitCode, say, say_warning
 from tupelo_grid.cli.rpc import admin_stub, as_cli_error, call, is_unreachable
 from tupelo_grid.cli.settings import load_config
-from tupelo_grid.config import GridConfig
+from tupelo_grid.cli.up import start_control, until_ready
+from tupelo_grid.config import GridConfig, decode_config
 from tupelo_grid.deployment.child import stop_processes
+from tupelo_grid.deployment.local import config_path
 from tupelo_grid.runtime.runfiles import RunFile, is_alive, live_processes
 
 ORDER = ("unit", "messaging", "control")
@@ -71,13 +76,16 @@ def down(options: argparse.Namespace) -> int:
     else:
         control_port = config.control_port
     unpersisted = shutdown(config.host, control_port, config)
+    if unpersisted is None and any(run.role == "unit" for run in processes.values()):
+        unpersisted = shutdown_without_control(config)
+        processes = live_processes(config.data_dir)
     if unpersisted is None and not processes:
         raise CliError(
             ExitCode.UNREACHABLE,
             f"no grid runs on port {control_port - 1} or with data directory {config.data_dir}",
         )
     if unpersisted is None:
-        say_warning("control does not run: stopping the processes it left")
+        say_warning("stopping what runs without control; its entries may not all reach the store")
     stop_leftovers(list(processes.values()), unpersisted is not None, config)
     if unpersisted:
         raise CliError(
@@ -102,6 +110,30 @@ def shutdown(host: str, control_port: int, config: GridConfig) -> int | None:
             raise as_cli_error(error, f"control ({host}:{control_port})") from error
         _until_closed(stub, config.stop_timeout_s)
         return left
+
+
+def shutdown_without_control(config: GridConfig) -> int | None:
+    """Has a new control process take the others over, and stop them in order.
+
+    Without it units cannot say to the state store that they have drained, and the grid could not
+    be started again with its entries. Returns as `shutdown` does.
+    """
+    try:
+        stored = decode_config(config_path(config.data_dir).read_bytes())
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
+        say_warning(f"{config_path(config.data_dir)} cannot be used: {error}")
+        return None
+    say("control does not run: starting it again to stop the others in order")
+    process = start_control(stored)
+    try:
+        until_ready(process, stored)
+    except CliError as error:
+        say_warning(f"{error.message}. {error.hint}")
+        return None
+    unpersisted = shutdown(stored.host, stored.control_port, stored)
+    with contextlib.suppress(subprocess.TimeoutExpired):  # then it is one of the leftovers
+        process.wait(stored.stop_timeout_s)
+    return unpersisted
 
 
 def stop_leftovers(processes: list[RunFile], orderly: bool, config: GridConfig) -> None:

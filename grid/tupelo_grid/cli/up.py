@@ -44,7 +44,7 @@ def up(options: argparse.Namespace) -> int:
         return _already_up(before["control"], config)
     process = start_control(config)
     try:
-        _until_ready(process, config)
+        until_ready(process, config)
         status = _until_serving(process, config)
         _create_spaces(config)
     except BaseException:
@@ -99,7 +99,7 @@ def start_control(config: GridConfig) -> subprocess.Popen[bytes]:
         raise CliError(ExitCode.USAGE, f"{error.filename or path}: {error.strerror}") from error
 
 
-def _until_ready(process: subprocess.Popen[bytes], config: GridConfig) -> None:
+def until_ready(process: subprocess.Popen[bytes], config: GridConfig) -> None:
     """Raises CliError in the control process's own words when it cannot start."""
     # Imported while control starts, which takes as long.
     import tupelo_grid.cli.rpc  # noqa: F401
