@@ -9,6 +9,9 @@ from tests.tidy.sources import ROOT, none, text_files, written
 
 # Functions that may wait for a time, and why nothing else will do.
 SLEEPERS: dict[str, dict[str, str]] = {
+    "tests/chaos/pause.py": {
+        "pause": "lets faults last as long as they should, and looks again at other processes",
+    },
     "tests/e2e/grids.py": {
         "until": "asks other processes again and again; they tell nobody when they get there",
     },

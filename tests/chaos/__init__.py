@@ -1,0 +1,1 @@
+"""Real processes, real faults: what is promised must hold in what clients were told."""
