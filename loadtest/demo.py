@@ -59,8 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         show.summary(demo)
         result = result_of(demo)
     except (Exception, KeyboardInterrupt) as error:
-        known = isinstance(error, DemoError)
-        show.failure(str(error) if known else repr(error), data_dir / "logs")
+        show.failure(failure_text(error), data_dir / "logs")
         stop(demo)
         return 1
     good = result["mismatches"] == result["errors"] == 0
@@ -76,6 +75,12 @@ def main(arguments: list[str] | None = None) -> int:
             shutil.rmtree(data_dir)
     print(json.dumps(result))
     return 0 if good else 1
+
+
+def failure_text(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return str(error) if isinstance(error, DemoError) else repr(error)
 
 
 def run(demo: Demo, show: Show) -> None:
