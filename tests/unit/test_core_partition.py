@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tupelo_grid.core.dedupe import SWEEP_RESULTS_MIN, SessionTable
 from tupelo_grid.core.expiry import NEVER_MS
 from tupelo_grid.core.journal import TRIM_RECORDS_MIN, Journal, Run, common_point, record_bytes
-from tupelo_grid.core.partition import Partition
+from tupelo_grid.core.partition import SWEEP_EVERY, Partition
 from tupelo_grid.core.records import (
     EXPIRE,
     NOOP,
@@ -191,7 +191,7 @@ def test_answered_results_are_forgotten_and_the_window_is_kept() -> None:
         partition.append((WRITE, 9, number, floor, None, ()), 1)
         partition.advance_commit(partition.journal.last)
     results = partition.sessions.states[9].results
-    assert len(results) <= SWEEP_RESULTS_MIN + 5
+    assert len(results) <= SWEEP_RESULTS_MIN + SWEEP_EVERY + 5
     newest = 3 * SWEEP_RESULTS_MIN - 1
     assert set(range(newest - 5, newest + 1)) <= set(results)
 

@@ -19,8 +19,8 @@ Remembered = int | tuple[int, Result]
 # Answered results are swept out when a session holds this many.
 SWEEP_RESULTS_MIN = 32
 
-# (floor, last) of a session before a record; None: the record began it.
-Before = tuple[int, int] | None
+# The floor before a record that began its session.
+NEW_SESSION = -1
 
 
 def session_now(now_ms: int) -> int:
@@ -31,7 +31,8 @@ def session_now(now_ms: int) -> int:
 class SessionState:
     """One session in one partition.
 
-    `last` is the sequence of its newest record here: the oldest sessions are evicted first.
+    `last` is about the sequence of its newest record here: the primary evicts those first that were
+    quiet the longest. Replicas need not agree on it.
     """
 
     __slots__ = ("floor", "last", "results")
@@ -57,29 +58,29 @@ class SessionTable:
         self.states: dict[int, SessionState] = {}
         self.evicted_through = 0
 
-    def note(self, record: Record, sequence: int) -> Before:
-        """Takes in a client's record. Returns what `undo` needs."""
+    def note(self, record: Record, sequence: int) -> int:
+        """Takes in a client's record. Returns the floor before it, for `undo`."""
         _, session, number, floor, result, _ = record
-        before: Before
         state = self.states.get(session)
         if state is None:
             state = self.states[session] = SessionState()
-            before = None
-        else:
-            before = (state.floor, state.last)
-        if floor > state.floor:
             state.floor = floor
+            before = NEW_SESSION
+        else:
+            before = state.floor
+            if floor > before:
+                state.floor = floor
         state.results[number] = sequence if result is None else (sequence, result)
         state.last = sequence
         return before
 
-    def undo(self, record: Record, before: Before) -> None:
-        if before is None:
+    def undo(self, record: Record, floor_before: int) -> None:
+        if floor_before == NEW_SESSION:
             del self.states[record[1]]
             return
         state = self.states[record[1]]
         del state.results[record[2]]
-        state.floor, state.last = before
+        state.floor = floor_before
 
     def sweep(self, session: int, committed_floor: int) -> None:
         state = self.states.get(session)
@@ -105,13 +106,12 @@ class SessionTable:
         self.evicted_through, gone = before[0], before[1]
         self.states.update(gone)
 
-    def dump(self) -> list[tuple[int, int, int, list[tuple[int, Remembered]]]]:
+    def dump(self) -> list[tuple[int, int, list[tuple[int, Remembered]]]]:
         """For snapshots and digests: only what a replica must agree on, in a fixed order."""
         return [
             (
                 session,
                 state.floor,
-                state.last,
                 sorted((n, r) for n, r in state.results.items() if n >= state.floor),
             )
             for session, state in sorted(self.states.items())
@@ -121,12 +121,14 @@ class SessionTable:
     def load(
         cls,
         evicted_through: int,
-        rows: Iterable[tuple[int, int, int, list[tuple[int, Remembered]]]],
+        rows: Iterable[tuple[int, int, list[tuple[int, Remembered]]]],
     ) -> SessionTable:
         table = cls()
         table.evicted_through = evicted_through
-        for session, floor, last, results in rows:
+        for session, floor, results in rows:
             state = table.states[session] = SessionState()
-            state.floor, state.last = floor, last
+            state.floor = floor
             state.results = dict(results)
+            sequences = [r if isinstance(r, int) else r[0] for r in state.results.values()]
+            state.last = max(sequences, default=0)
         return table

@@ -18,8 +18,11 @@ from tupelo_grid.core.expiry import Deadlines
 from tupelo_grid.core.journal import RECORD_OVERHEAD_BYTES, Journal, record_bytes
 from tupelo_grid.core.records import SESSION_EVICT, WRITE, Entry, Mutation, Record
 
-# (what the record replaced, what it did to the session table)
-Undo = tuple[tuple[Entry | None, ...], Any]
+# What a record replaced, and what it did to the session table. A record of one client's write of
+# one entry has that entry itself, others have a tuple with one for each mutation.
+Undo = tuple[Any, Any]
+# Answered results are looked for once in so many committed records.
+SWEEP_EVERY = 16
 
 
 class Partition:
@@ -74,7 +77,7 @@ class Partition:
     def append(self, record: Record, epoch: int) -> int:
         """Applies a record and returns its sequence."""
         mutations = record[5]
-        if len(mutations) == 1 and record[0] == WRITE and record[1]:
+        if len(mutations) == 1 and record[1]:
             return self._append_one(record, mutations[0], epoch)
         sequence = self.journal.append(record, epoch, record_bytes(record))
         replaced = tuple([self._apply(mutation, sequence) for mutation in mutations])
@@ -104,7 +107,7 @@ class Partition:
             entries[key] = (value, sequence, deadline_ms)
             if deadline_ms:
                 self.deadlines.add(deadline_ms, space, key)
-        self._undo.append(((replaced,), self.sessions.note(record, sequence)))
+        self._undo.append((replaced, self.sessions.note(record, sequence)))
         return sequence
 
     def _apply(self, mutation: Mutation, sequence: int) -> Entry | None:
@@ -129,6 +132,8 @@ class Partition:
 
     def _undo_record(self, record: Record) -> None:
         replaced, table_undo = self._undo.pop()
+        if len(record[5]) == 1 and record[1]:
+            replaced = (replaced,)
         for (space, key, _, _), entry in zip(reversed(record[5]), reversed(replaced), strict=True):
             if entry is None:
                 self.spaces[space].pop(key, None)
@@ -149,10 +154,11 @@ class Partition:
             pending, commit = 0, journal.last
         if commit <= self.commit:
             return
+        sweep = commit // SWEEP_EVERY != self.commit // SWEEP_EVERY
         self.commit = commit
         while len(undo) > pending:
             undo.popleft()
-        if commit > journal.base:
+        if sweep and commit > journal.base:
             newest = journal.at(commit)
             if newest[1]:
                 self.sessions.sweep(newest[1], newest[3])

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from tupelo_grid.core.batch import COPIES_MAX, Pending
 from tupelo_grid.core.link import Link
 from tupelo_grid.core.partition import Partition
-from tupelo_grid.core.progress import Phase, Progress
+from tupelo_grid.core.progress import STREAMING, Phase, Progress
 from tupelo_grid.core.records import NOOP, Record
 from tupelo_grid.core.swaps import Purpose, Swap, SwapOutcome, SwapResult
 from tupelo_grid.core.table import PartitionConfig, Versioned
@@ -100,7 +100,7 @@ class Primary:
         """Adds a record and sends it to everyone who is up to date."""
         sequence = self.partition.append(record, self.epoch)
         for progress in self.replicas:
-            if progress.phase is Phase.STREAMING:
+            if progress.phase is STREAMING:
                 progress.link.items.append((progress, sequence, record))
                 progress.sent = sequence
         return sequence

@@ -26,6 +26,10 @@ class Phase(Enum):
     STREAMING = "streaming"  # every new record is sent at once
 
 
+# Asked for at every record: a global is found faster than a member of an enumeration.
+STREAMING = Phase.STREAMING
+
+
 class Progress:
     """How far a replica has come.
 
@@ -186,6 +190,11 @@ class Progress:
 
     def settled(self, sequence: int) -> bool:
         """A frame that took the replica to `sequence` was acknowledged. True: `acked` rose."""
+        if self.phase is STREAMING:
+            if sequence <= self.acked:
+                return False
+            self.acked = sequence
+            return True
         if self.phase is Phase.SNAPSHOT:
             self._unacked_chunks = 0
             self._send_chunks()

@@ -63,7 +63,7 @@ class Snapshot:
         for space, rows in self._entries:
             for part in _by_bytes(rows, lambda row: len(row[0]) + len(row[1][0])):
                 yield encode((ENTRIES, (space, [(key, *entry) for key, entry in part])))
-        for part in _by_bytes(self._sessions, lambda row: 40 * (1 + len(row[3]))):
+        for part in _by_bytes(self._sessions, lambda row: 40 * (1 + len(row[2]))):
             yield encode((SESSIONS, part))
         for part in _by_bytes(self._tail, _record_size):
             yield encode((RECORDS, part))
@@ -155,8 +155,8 @@ def _record(row: list[Any]) -> Record:
 
 
 def _session(row: list[Any]) -> Any:
-    session, floor, last, results = row
+    session, floor, results = row
     restored = [
         (n, r if isinstance(r, int) else (r[0], (r[1][0], r[1][1], r[1][2]))) for n, r in results
     ]
-    return session, floor, last, restored
+    return session, floor, restored
