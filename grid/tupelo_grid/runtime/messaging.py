@@ -72,7 +72,9 @@ async def run_messaging(
             store, lambda: keeper.state.spaces, lambda: keeper.state.partitions, state.grid_id
         )
         _register(server, space, admin, writer)
-        pump_pb2_grpc.add_DataReaderServicer_to_server(reader, server)  # type: ignore[no-untyped-call]
+        pump_pb2_grpc.add_DataReaderServicer_to_server(  # type: ignore[no-untyped-call]
+            reader, server
+        )
         health = _Health(keeper)
         port = await start_server(server, config.host, config.port, SERVICES, name, health.checker)
         # Pushed last, so done first: nothing above goes while calls are under way.
