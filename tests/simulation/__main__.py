@@ -15,7 +15,7 @@ from dataclasses import asdict
 from time import perf_counter
 
 from tests.simulation.mutations import MUTATIONS, Catch, catch
-from tests.simulation.run import Result, run
+from tests.simulation.run import Result, run, shrink
 
 
 def schedules(first: int, count: int, jobs: int) -> list[Result]:
@@ -99,6 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
         if result.violation:
             print(
                 f"seed {result.seed} at {result.at_s:.4f} s: {result.violation}\n"
+                f"  {shrink(result.seed)}\n"
                 f"  replay: python -m tests.simulation --seed {result.seed} --transcript",
                 file=sys.stderr,
             )

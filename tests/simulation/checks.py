@@ -132,7 +132,9 @@ class Checks:
         tokens = self.tokens.setdefault(number, {})
         for sequence in range(len(done) + 1, held.commit + 1):
             epoch = journal.epoch_at(sequence)
-            record = self._log[number][epoch, sequence]
+            record = self._log[number].get((epoch, sequence))
+            if record is None:
+                raise Violation(f"{process.incarnation} commits {number}/{sequence} unseen")
             done.append((epoch, record))
             if record[1]:
                 before = tokens.setdefault((record[1], record[2]), sequence)

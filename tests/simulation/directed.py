@@ -5,8 +5,8 @@ from __future__ import annotations
 import zlib
 
 from tupelo_grid.core.backup import Receiver
-from tupelo_grid.core.batch import GET, Batch
-from tupelo_grid.core.frames import Frame, Position, SnapshotChunk
+from tupelo_grid.core.batch import GET, PUT, Batch
+from tupelo_grid.core.frames import Ack, Frame, Position, SnapshotChunk
 from tupelo_grid.core.limits import Limits
 from tupelo_grid.core.link import Link
 from tupelo_grid.core.partition import Partition
@@ -114,34 +114,44 @@ class _Clock:
         return int(self.seconds * 1000)
 
 
-def _read_after_the_lease(peers: tuple[str, ...], answering: int) -> bool:
-    """Whether a primary tells a value when its lease is over and so many peers confirmed it."""
+def _grid(*peers: str) -> tuple[_Clock, Unit, list[Unit]]:
+    """A ready primary of partition 0, and its backups."""
     clock = _Clock()
     names = ("a#1", *peers)
-    units = [Unit(name, clock, Limits(), Application(), SPACES) for name in names]
-    primary = units[0]
+    primary, *others = (Unit(name, clock, Limits(), Application(), SPACES) for name in names)
     table = {0: Versioned(PartitionConfig(1, "a#1", names), 1)}
-    for unit in units:
+    for unit in (primary, *others):
         unit.renewed(clock.now() + 1)
         unit.set_table(table)
     for peer in peers:
         primary.link_up(peer)
     for _ in range(4):
-        _deliver(primary, units[1:])
+        _deliver(primary, others)
     assert primary.serving, "the primary never became ready"
-    clock.seconds += 2
-    read = Batch(1, 0, bytes([GET]), [0], [SPACE], None, [b"k"], None, None, deadline=1e9)
-    pending = primary.submit(read)
-    _deliver(primary, units[1 : 1 + answering])
-    return pending.done
+    return clock, primary, others
+
+
+def _acks(primary: Unit, peers: list[Unit]) -> list[Ack]:
+    answers = [peer.receive(frame) for frame in primary.flush() for peer in peers]
+    return [ack for ack in answers if ack is not None]
 
 
 def _deliver(primary: Unit, peers: list[Unit]) -> None:
-    for frame in primary.flush():
-        for peer in peers:
-            ack = peer.receive(frame)
-            if ack is not None:
-                primary.acknowledged(ack)
+    for ack in _acks(primary, peers):
+        primary.acknowledged(ack)
+
+
+def _batch(kind: int, number: int) -> Batch:
+    return Batch(1, 0, bytes([kind]), [0], [SPACE], None, [b"k"], [b"v"], [number], deadline=1e9)
+
+
+def _read_after_the_lease(peers: tuple[str, ...], answering: int) -> bool:
+    """Whether a primary tells a value when its lease is over and so many peers confirmed it."""
+    clock, primary, others = _grid(*peers)
+    clock.seconds += 2
+    pending = primary.submit(_batch(GET, 0))
+    _deliver(primary, others[:answering])
+    return pending.done
 
 
 def read_without_lease() -> str:
@@ -158,6 +168,29 @@ def read_confirmed_by_one() -> str:
     return "one of two peers confirmed, and the value was told" if told else ""
 
 
+def lost_refusal() -> str:
+    """A backup refuses records; the acknowledgement that says so is lost."""
+    clock, primary, (backup,) = _grid("b#2")
+    backup._receiver.drop(0, 99)
+    pending = primary.submit(_batch(PUT, 1))
+    _acks(primary, [backup])
+    clock.seconds += 0.2
+    _deliver(primary, [backup])
+    return "a write that the backup refused is acknowledged" if pending.done else ""
+
+
+def older_frame() -> str:
+    """A refused frame is settled after the stream to that replica has begun anew."""
+    _, primary, (backup,) = _grid("b#2")
+    backup._receiver.drop(0, 99)
+    pending = primary.submit(_batch(PUT, 1))
+    first = _acks(primary, [backup])
+    primary.submit(_batch(PUT, 2))
+    for ack in (*first, *_acks(primary, [backup])):
+        primary.acknowledged(ack)
+    return "a frame from before the stream began anew counts" if pending.done else ""
+
+
 SCRIPTS = (
     late_snapshot,
     late_answer,
@@ -165,4 +198,6 @@ SCRIPTS = (
     growth_in_doubt,
     read_without_lease,
     read_confirmed_by_one,
+    lost_refusal,
+    older_frame,
 )

@@ -53,6 +53,8 @@ class Faults:
         if "moments" not in world.plan.faults or world.loop.now >= world.plan.load_until_s:
             return
         chance = self._chance()
+        if world.plan.moments_at and what not in world.plan.moments_at:
+            return
         if chance > world.plan.moment_chance:
             return
         delay_s = self._chance() * (0.005 if chance < world.plan.moment_chance / 2 else 0.1)
@@ -82,7 +84,8 @@ class Faults:
         incarnation = process.incarnation
         process.crash()
         if self._chance() < 0.5:
-            world.loop.after(0.01 + self._chance() * 0.1, world.control.saw_death, incarnation)
+            for control in world.controls:
+                world.loop.after(0.01 + self._chance() * 0.1, control.saw_death, incarnation)
         if restart_s is not None:
             world.loop.after(restart_s, self._restart, process)
 
@@ -191,4 +194,4 @@ class Faults:
         store.up = True  # type: ignore[attr-defined]
 
     def controller(self) -> None:
-        self._world.control.restart(self._chance() * 1.5)
+        self._world.rng.choice(self._world.controls).restart(self._chance() * 1.5)

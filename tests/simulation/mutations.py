@@ -19,6 +19,8 @@ from tests.simulation.directed import (
     growth_in_doubt,
     late_answer,
     late_snapshot,
+    lost_refusal,
+    older_frame,
     read_confirmed_by_one,
     read_without_lease,
 )
@@ -69,6 +71,11 @@ def deaths(plan: Plan) -> Plan:
     return replace(plan, faults=faults, fault_every_s=0.3)
 
 
+def quick_deaths(plan: Plan) -> Plan:
+    """Deaths while the backups know little of what is committed."""
+    return replace(deaths(three_copies(plan)), tick_s=0.15, think_s=0.02, fault_every_s=0.2)
+
+
 def pauses(plan: Plan) -> Plan:
     faults = frozenset({"pause", "cut_off", "lost_answers"})
     return replace(plan, faults=faults, fault_every_s=0.4, may_lose=False)
@@ -93,7 +100,10 @@ def cut_moves(plan: Plan) -> Plan:
         faults=frozenset({"join", "drain", "moments"}),
         moment_chance=0.9,
         moment_acts=("cut_off",),
+        moments_at=("HAND_OVER",),
         cuts_s=(1.0, 1.6),
+        partitions=4,
+        fault_every_s=0.2,
     )
 
 
@@ -176,15 +186,15 @@ MUTATIONS = [
         "trunc_hw",
         "a new epoch cuts journals to the commit known (KIP-101)",
         on("unit.Unit._adopt_epoch", m.trunc_hw),
-        120,
-        deaths,
+        300,
+        quick_deaths,
     ),
     Mutation(
         "drop_tail",
         "a new primary cuts its journal to the commit known",
         on("primary.Primary.start", m.drop_tail),
         120,
-        deaths,
+        quick_deaths,
     ),
     Mutation("serve_early", "ready at once", on("primary.Primary.start", m.serve_early)),
     Mutation(
@@ -253,7 +263,7 @@ MUTATIONS = [
         "cutting a record leaves its session's floor",
         on("dedupe.SessionTable.undo", m.floor_not_restored),
         300,
-        deaths,
+        lambda plan: replace(long_cuts(plan), lanes=4, think_s=0.02),
     ),
     Mutation(
         "failed_not_recorded",
@@ -297,15 +307,13 @@ MUTATIONS = [
         "refusals_forgotten",
         "a refusal is said only once",
         on("backup.Receiver._ack", m.refusals_forgotten),
-        300,
-        ragged,
+        directed=lost_refusal,
     ),
     Mutation(
         "stale_generation",
         "acknowledgements count for later streams",
         on("progress.Progress.reset", m.stale_generation),
-        300,
-        ragged,
+        directed=older_frame,
     ),
     Mutation(
         "late_answer",

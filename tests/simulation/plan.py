@@ -46,6 +46,7 @@ class Plan:
     units: int = 3
     partitions: int = 2
     backups: int = 1
+    controllers: int = 1
     clients: int = 3
     lanes: int = 2
     lease_s: float = 1.0
@@ -60,6 +61,7 @@ class Plan:
     fault_every_s: float = 0.5
     moment_chance: float = 0.35
     moment_acts: tuple[str, ...] = ("crash", "pause", "cut_off", "lost_answers", "cut_pair")
+    moments_at: tuple[str, ...] = ()
     cuts_s: tuple[float, ...] = (0.1, 0.4, 1.0, 1.6)
     may_lose: bool = False
     loss: float = 0.0
@@ -82,6 +84,7 @@ def draw(seed: int, rng: random.Random) -> Plan:
         units=4 if backups == 2 or rng.random() < 0.35 else 3,
         partitions=rng.choice((2, 2, 3, 4)),
         backups=backups,
+        controllers=rng.choice((1, 1, 2)),
         clients=rng.choice((2, 3, 4)),
         think_s=rng.choice((0.03, 0.06, 0.12)),
         load_until_s=2.2 + 1.6 * rng.random(),

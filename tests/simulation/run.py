@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tupelo_grid.core.table import PartitionState
 
@@ -43,8 +43,8 @@ class Result:
 
 def run(seed: int, transcript: list[str] | None = None, plan: Plan | None = None) -> Result:
     """One run; `plan` instead of the seed's own for directed ones."""
-    rng = random.Random(seed)
-    plan = plan or draw(seed, rng)
+    rng = random.Random(f"run {seed}")
+    plan = plan or draw(seed, random.Random(seed))
     started = time.process_time()
     result = Result(seed)
     with small_limits(plan):
@@ -74,6 +74,35 @@ def run(seed: int, transcript: list[str] | None = None, plan: Plan | None = None
     if transcript is not None and result.violation:
         transcript.append(f"{world.loop.now:8.4f}  VIOLATION: {result.violation}")
     return result
+
+
+def shrink(seed: int) -> str:
+    """What of the seed's plan its violation needs, in words: takes parts away one by one."""
+    plan = draw(seed, random.Random(seed))
+
+    def still(smaller: Plan) -> bool:
+        return bool(run(seed, plan=smaller).violation)
+
+    for name in sorted(plan.faults):
+        smaller = replace(plan, faults=plan.faults - {name})
+        plan = smaller if still(smaller) else plan
+    for changes in (
+        {"loss": 0.0},
+        {"repeat": 0.0},
+        {"slow": 0.0},
+        {"drift": 0.0, "skew_ms": 0},
+        {"ordered": True},
+        {"flush_delay_s": 0.0},
+        {"small": {}},
+        {"clients": 2},
+        {"partitions": 1},
+        {"load_until_s": plan.load_until_s / 2},
+    ):
+        smaller = replace(plan, **changes)  # type: ignore[arg-type]
+        plan = smaller if still(smaller) else plan
+    names = ("loss", "repeat", "slow", "drift", "ordered", "clients", "partitions", "load_until_s")
+    needs = ", ".join(f"{name}={getattr(plan, name)}" for name in names)
+    return f"it still happens with the faults {sorted(plan.faults)}, {needs}"
 
 
 def heal(world: World) -> float:

@@ -63,7 +63,7 @@ class World:
         self._broken: set[tuple[str, str]] = set()
         grid = GridInfo("0" * 32, plan.partitions, plan.backups, plan.limits.min_in_sync)
         self.store.state.txn([], {GRID_KEY: encode(grid)})
-        self.control = Control(self, "control", self._clock())
+        self.controls = [Control(self, "control", self._clock()) for _ in range(plan.controllers)]
         self.clients: list[Client] = []
         for _ in range(plan.units):
             self.add_unit()
