@@ -93,6 +93,17 @@ class Primary:
         self.advance()
 
     @property
+    def settled(self) -> bool:
+        """Nothing is under way or asked for; `maintain` has work only where a peer is silent."""
+        config = self.config
+        return (
+            self.ready
+            and self.swap is None
+            and not (config.learner or config.leaving or config.next_primary or config.load)
+            and all([progress.phase is STREAMING for progress in self.replicas])
+        )
+
+    @property
     def serving(self) -> bool:
         return self.ready and not self.handing_over
 

@@ -360,8 +360,11 @@ class Unit:
                 link.heard = now
         self._last_tick = now
         now_ms, journal_bytes = self.clock.wall_ms(), 0
+        silent = {peer for peer in self.links if self._silent(peer)}
         for primary in list(self.primaries.values()):
             self._tick_primary(primary, now_ms)
+            if silent or not primary.settled:
+                self._maintain(primary)
             journal_bytes += primary.partition.journal.bytes
         self._evaluator.admission.overloaded = ""
         if journal_bytes > self.limits.journal_bytes_max:
@@ -385,7 +388,6 @@ class Unit:
             self._evaluator.expire(primary, now_ms)
             self._advance(primary)
         primary.tend()
-        self._maintain(primary)
 
 
 def _number(primary: Primary) -> int:
