@@ -23,8 +23,8 @@ from tupelo_grid.core.table import (
 from tests.simulation.commands import ACCOUNTS, OPENING
 
 if TYPE_CHECKING:
-    from tests.simulation.clients import Operation
     from tests.simulation.process import Process
+    from tests.simulation.workload import Operation
     from tests.simulation.world import World
 
 DIGEST_EVERY_STEPS = 150

@@ -8,78 +8,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from tupelo.errors import OutcomeUnknown, ResultCode, TupeloError
 from tupelo.retry import NOT_SENT, Attempts, Failure, RetryBudget, RetryPolicy
-from tupelo.session import Session, Sessions, session_id
+from tupelo.session import Sessions, session_id
 from tupelo_grid.core import batch as kinds
 from tupelo_grid.core.batch import Batch, Bulk, Pending
 from tupelo_grid.core.table import Versioned
 
-from tests.linearizability.history import Call
-from tests.simulation.commands import ACCOUNTS, BRIEF, SPACE, account_key
+from tests.simulation.commands import SPACE
 from tests.simulation.places import Calls
+from tests.simulation.workload import Operation, Workload
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 POLICY = RetryPolicy(base_s=0.02, max_s=0.3)
 _encode, _decode = msgspec.msgpack.encode, msgspec.msgpack.decode
-Parse = Callable[[int, int, bytes], Any]
-
-
-class Operation:
-    """One call of a client, with all its attempts.
-
-    Attributes:
-        calls: its places in the history, one a key.
-        parse: makes the history's result of (code, version, value).
-        entries: of a bulk write, what is written.
-    """
-
-    __slots__ = (
-        "attempt",
-        "attempts",
-        "calls",
-        "client",
-        "done",
-        "entries",
-        "expected",
-        "failure",
-        "key",
-        "kind",
-        "number",
-        "parse",
-        "partition",
-        "session",
-        "strict",
-        "target",
-        "ttl_ms",
-        "value",
-    )
-
-    def __init__(self, client: Client, kind: int, partition: int, key: bytes, parse: Parse) -> None:
-        self.client = client
-        self.kind = kind
-        self.partition = partition
-        self.key = key
-        self.parse = parse
-        self.calls: list[Call] = []
-        self.target = SPACE
-        self.value = b""
-        self.ttl_ms = 0
-        self.expected = 0
-        self.strict = False
-        self.entries: list[tuple[bytes, bytes]] = []
-        self.session: Session | None = None
-        self.number = 0
-        self.attempt = 0
-        self.done = False
-
-    @property
-    def writes(self) -> bool:
-        return self.kind not in kinds.READ_KINDS
-
-    @property
-    def label(self) -> str:
-        return f"{self.client.name} op {self.number} kind {self.kind} on {self.partition}"
 
 
 class Client:
@@ -92,9 +34,8 @@ class Client:
         self.sessions = Sessions(self._make_id, window=64)
         self.budget = RetryBudget(ratio=1.0, burst=1000.0, per_s=100.0, now=0.0)
         self.route: dict[int, Versioned] = {}
-        self.seen: dict[tuple[int, bytes], int] = {}
+        self.workload = Workload(self)
         self._waiting: dict[tuple[str, bool], list[Operation]] = {}
-        self._writes = 0
         self.open = 0
         for _ in range(lanes):
             world.loop.after(world.rng.random() * 0.2, self._next)
@@ -111,7 +52,7 @@ class Client:
         world = self.world
         if world.loop.now >= world.plan.load_until_s:
             return
-        operation = self._choose()
+        operation = self.workload.choose()
         operation.attempts = Attempts(
             POLICY,
             self.budget,
@@ -122,126 +63,6 @@ class Client:
         self.open += 1
         world.operations += 1
         self._submit(operation)
-
-    def unique(self) -> str:
-        self._writes += 1
-        return f"{self.name}.{self._writes}"
-
-    def _choose(self) -> Operation:
-        rng = self.world.rng
-        partition = rng.randrange(self.world.plan.partitions)
-        strict = rng.random() < 0.15
-        chance = rng.random()
-        if chance < 0.62:
-            operation = self._register(partition, chance / 0.62)
-        elif chance < 0.72:
-            operation = self._counter(partition)
-        elif chance < 0.82:
-            operation = self._list(partition)
-        elif chance < 0.92:
-            operation = self._transfer(partition)
-        else:
-            operation = self._bulk(partition)
-        operation.strict = strict and not operation.writes
-        return operation
-
-    def _made(
-        self, kind: int, name: str, key: bytes, partition: int, parse: Parse, *args: Any
-    ) -> Operation:
-        operation = Operation(self, kind, partition, key, parse)
-        recorder = self.world.recorder_of(name)
-        operation.calls.append(recorder.invoke(self.name, (partition, key), name, *args))
-        return operation
-
-    def _register(self, partition: int, chance: float) -> Operation:
-        rng = self.world.rng
-        key = self.world.plan.keys[rng.randrange(len(self.world.plan.keys))]
-        value = self.unique()
-        known = self.seen.get((partition, key), 0)
-        made = self._made
-        if not known and 0.74 <= chance < 0.94:
-            chance = 0.0  # nothing to be conditional on
-        if chance < 0.3:
-            operation = made(kinds.GET, "get", key, partition, _got)
-        elif chance < 0.35:
-            operation = made(kinds.CONTAINS, "contains", key, partition, lambda c, v, x: c == 0)
-        elif chance < 0.6:
-            operation = made(kinds.PUT, "put", key, partition, lambda c, v, x: v, value)
-        elif chance < 0.68:
-            operation = made(kinds.PUT_IF_ABSENT, "put_if_absent", key, partition, _tried, value)
-        elif chance < 0.74:
-            operation = made(kinds.REPLACE, "replace", key, partition, _found, value)
-        elif chance < 0.84:
-            kind = kinds.COMPARE_AND_SET
-            operation = made(kind, "cas", key, partition, _tried, known, value)
-            operation.expected = known
-        elif chance < 0.9:
-            operation = made(kinds.DELETE, "delete", key, partition, _found)
-        elif chance < 0.94:
-            kind = kinds.DELETE_IF_VERSION
-            operation = made(kind, "delete_if", key, partition, _tried, known)
-            operation.expected = known
-        else:
-            key = b"brief" + key
-            if chance < 0.97:
-                operation = made(kinds.GET, "get", key, partition, _got)
-            else:
-                operation = made(kinds.PUT, "put_ttl", key, partition, lambda c, v, x: v, value)
-                operation.ttl_ms = rng.choice((0, 50, 300, 900))
-            operation.target = BRIEF
-        operation.value = value.encode()
-        return operation
-
-    def _counter(self, partition: int) -> Operation:
-        key = b"counter"
-        if self.world.rng.random() < 0.3:
-            return self._made(
-                kinds.GET, "read_counter", key, partition, lambda c, v, x: _decode(x) if x else 0
-            )
-        more = self.world.rng.randrange(1, 5)
-        kind, target = kinds.CALL, "add"
-        operation = self._made(kind, target, key, partition, lambda c, v, x: _decode(x), more)
-        operation.target, operation.value = target, _encode([key, more])
-        return operation
-
-    def _list(self, partition: int) -> Operation:
-        key = b"list"
-        if self.world.rng.random() < 0.3:
-            return self._made(
-                kinds.GET,
-                "read_list",
-                key,
-                partition,
-                lambda c, v, x: tuple(_decode(x)) if x else (),
-            )
-        item = self.unique()
-        kind, target = kinds.CALL, "append"
-        operation = self._made(kind, target, key, partition, lambda c, v, x: _decode(x), item)
-        operation.target, operation.value = target, _encode([key, item])
-        return operation
-
-    def _transfer(self, partition: int) -> Operation:
-        rng = self.world.rng
-        if rng.random() < 0.3:
-            operation = Operation(self, kinds.CALL_READ_ONLY, partition, b"", _total)
-            operation.target = "total"
-            return operation
-        source, target = rng.sample(range(ACCOUNTS), 2)
-        operation = Operation(self, kinds.CALL, partition, b"", lambda c, v, x: None)
-        operation.target = "transfer"
-        operation.value = _encode([account_key(source), account_key(target), rng.randrange(60)])
-        return operation
-
-    def _bulk(self, partition: int) -> Operation:
-        rng = self.world.rng
-        keys = rng.sample(self.world.plan.keys, 2)
-        operation = Operation(self, -kinds.PUT, partition, b"", lambda c, v, x: v)
-        recorder = self.world.recorder_of("put")
-        for key in keys:
-            value = self.unique()
-            operation.entries.append((key, value.encode()))
-            operation.calls.append(recorder.invoke(self.name, (partition, key), "put", value))
-        return operation
 
     # -- attempts
 
@@ -330,7 +151,7 @@ class Client:
         for call in operation.calls:
             call.returned(result)
         if version and operation.target == SPACE:
-            self.seen[operation.partition, operation.key] = version
+            self.workload.seen[operation.partition, operation.key] = version
         if operation.target == "total":
             self.world.checks.total(operation, result)
         self._end(operation)
@@ -438,19 +259,3 @@ def batch_of(
         deadline=deadline,
         bulk=bulk,
     )
-
-
-def _got(code: int, version: int, value: bytes) -> Any:
-    return None if code else (value.decode(), version)
-
-
-def _tried(code: int, version: int, value: bytes) -> Any:
-    return (code == 0, version)
-
-
-def _found(code: int, version: int, value: bytes) -> Any:
-    return (True, version) if code == 0 else (False, None)
-
-
-def _total(code: int, version: int, value: bytes) -> Any:
-    return _decode(value)

@@ -6,7 +6,7 @@ import zlib
 
 from tupelo_grid.core.backup import Receiver
 from tupelo_grid.core.batch import GET, PUT, Batch
-from tupelo_grid.core.frames import Ack, Frame, Position, SnapshotChunk
+from tupelo_grid.core.frames import Ack, CatchUp, Frame, Position, SnapshotChunk
 from tupelo_grid.core.limits import Limits
 from tupelo_grid.core.link import Link
 from tupelo_grid.core.partition import Partition
@@ -191,6 +191,37 @@ def older_frame() -> str:
     return "a frame from before the stream began anew counts" if pending.done else ""
 
 
+def cut_floor() -> str:
+    """A record that raised its session's floor is cut off: the floor is the old one again."""
+    one, other = Partition(0), Partition(0)
+    for partition in (one, other):
+        partition.append((1, 7, 3, 2, None, ()), 1)
+    one.append((1, 7, 9, 8, None, ()), 1)
+    one.truncate(1)
+    return "" if one.digest() == other.digest() else "replicas differ after a cut"
+
+
+def repeated_catch_up() -> str:
+    """An answer came late, and so a catch-up from where the replica was long ago."""
+    replica = _partition(1, 1, 1, 1, 1)
+    receiver = Receiver("b#2", {0: replica}, {0: 1}, lambda number, epoch: None)
+    frame = Frame("a#1", "b#2", 1, 1)
+    frame.catch_ups = [CatchUp(0, 1, 2, 1, 0, [(1, 1)], [_record(2)])]
+    receiver.receive(frame)
+    return "" if replica.journal.last == 5 else f"of 5 records {replica.journal.last} are left"
+
+
+def fenced_learner() -> str:
+    """A learner may be fenced between our look and the swap: the swap must be conditional."""
+    primary = _primary((), commit=0)
+    for progress in primary.progress.values():
+        progress.position(Position(0, 2, False, 1, 0, [(1, 2)]))
+    primary.advance()
+    primary.maintain()
+    (growth,) = primary.peers.swaps
+    return "" if growth.lease_guard == "c#3" else "a growth that no lease guards"
+
+
 SCRIPTS = (
     late_snapshot,
     late_answer,
@@ -200,4 +231,7 @@ SCRIPTS = (
     read_confirmed_by_one,
     lost_refusal,
     older_frame,
+    cut_floor,
+    repeated_catch_up,
+    fenced_learner,
 )

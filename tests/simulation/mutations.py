@@ -15,7 +15,9 @@ from unittest import mock
 
 from tests.simulation import mutants as m
 from tests.simulation.directed import (
+    cut_floor,
     early_learner,
+    fenced_learner,
     growth_in_doubt,
     late_answer,
     late_snapshot,
@@ -23,8 +25,9 @@ from tests.simulation.directed import (
     older_frame,
     read_confirmed_by_one,
     read_without_lease,
+    repeated_catch_up,
 )
-from tests.simulation.plan import FAULTS, Plan, draw
+from tests.simulation.plan import Plan, draw
 from tests.simulation.run import run
 
 Patch = Callable[[], AbstractContextManager[Any]]
@@ -109,11 +112,6 @@ def cut_moves(plan: Plan) -> Plan:
 
 def few_sessions(plan: Plan) -> Plan:
     return replace(plan, repeat=0.3, limits=replace(plan.limits, sessions_max=2), clients=4)
-
-
-def ragged(plan: Plan) -> Plan:
-    """Connections break often, frames arrive in any order."""
-    return replace(plan, ordered=False, loss=0.05, slow=0.1, repeat=0.1, faults=frozenset(FAULTS))
 
 
 MUTATIONS = [
@@ -262,8 +260,7 @@ MUTATIONS = [
         "floor_not_restored",
         "cutting a record leaves its session's floor",
         on("dedupe.SessionTable.undo", m.floor_not_restored),
-        300,
-        lambda plan: replace(long_cuts(plan), lanes=4, think_s=0.02),
+        directed=cut_floor,
     ),
     Mutation(
         "failed_not_recorded",
@@ -332,12 +329,7 @@ MUTATIONS = [
         "catch_up_cuts",
         "a catch-up cuts what the replica holds beyond its start",
         on("backup.Receiver._catch_up", m.catch_up_cuts),
-        300,
-        lambda plan: replace(
-            ragged(plan),
-            repeat=0.3,
-            small={**plan.small, "tupelo_grid.core.progress.CATCH_UP_RECORDS_MAX": 1},
-        ),
+        directed=repeated_catch_up,
     ),
     Mutation(
         "local_expiry",
@@ -349,8 +341,7 @@ MUTATIONS = [
         "unguarded_growth",
         "a fenced learner may join",
         on("primary.Primary._ask", m.unguarded),
-        300,
-        deaths,
+        directed=fenced_learner,
     ),
     Mutation(
         "min_in_sync",

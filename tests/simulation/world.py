@@ -26,7 +26,7 @@ from tupelo_grid.core.table import (
 
 from tests.linearizability.history import Recorder
 from tests.simulation.checks import Checks
-from tests.simulation.clients import Client, Operation, batch_of
+from tests.simulation.clients import Client, batch_of
 from tests.simulation.control import Control
 from tests.simulation.faults import Faults
 from tests.simulation.loop import Loop, SimClock
@@ -34,6 +34,7 @@ from tests.simulation.network import Network
 from tests.simulation.places import DataStore, StateStore
 from tests.simulation.plan import Plan
 from tests.simulation.process import Process
+from tests.simulation.workload import Operation
 
 UNITS_MAX = 5
 
