@@ -203,8 +203,6 @@ class Workload:
             operation.entries.append((key, value.encode()))
             call = recorder.invoke(self._client.name, (partition, key), "put", value)
             operation.calls.append(call)
-                recorder.invoke(self._client.name, (partition, key), "put", value)
-            )
         return operation
 
 
