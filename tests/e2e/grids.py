@@ -102,7 +102,7 @@ class Grid:
         status: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
         return status
 
-    def until(self, condition: Any, timeout_s: float = 15.0) -> dict[str, Any]:
+    def until(self, condition: Any, timeout_s: float = 40.0) -> dict[str, Any]:
         """Looks at the status until `condition(status)`; returns that status."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -113,7 +113,7 @@ class Grid:
                 raise AssertionError(f"not within {timeout_s} s: {status}\n{self.logs()}")
             time.sleep(0.05)
 
-    def until_healthy(self, units: int = 3, timeout_s: float = 15.0) -> dict[str, Any]:
+    def until_healthy(self, units: int = 3, timeout_s: float = 40.0) -> dict[str, Any]:
         def healthy(status: dict[str, Any]) -> bool:
             parts = status["partitions"]
             running = [unit for unit in status["units"] if unit["state"] == "running"]

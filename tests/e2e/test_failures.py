@@ -104,7 +104,7 @@ async def test_scale_up_and_down_under_load(own_grid):
             primaries = [unit["primaries"] for unit in status["units"]]
             return len(primaries) == 4 and max(primaries) - min(primaries) <= 1
 
-        await in_thread(own_grid.until, even, 30)
+        await in_thread(own_grid.until, even)
         await in_thread(own_grid.until_healthy, 4)
         result = await in_thread(own_grid.cli, "scale", 3)
         assert result.returncode == 0, result.stderr
