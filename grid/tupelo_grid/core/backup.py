@@ -48,6 +48,7 @@ class Receiver:
         self.adopt = adopt
         self.inbound: dict[str, Inbound] = {}
         self._members: dict[int, int] = {}
+        self._dropped: dict[int, int] = {}
 
     def drop(self, number: int, revision: int) -> None:
         """We are no member by the table at `revision`: the replica goes, unless that is old news.
@@ -56,6 +57,7 @@ class Receiver:
         """
         if revision <= self._members.get(number, 0):
             return
+        self._dropped[number] = revision
         self.replicas.pop(number, None)
         for inbound in self.inbound.values():
             inbound.builders.pop(number, None)
@@ -135,9 +137,22 @@ class Receiver:
         self._members[number] = max(revision, self._members.get(number, 0))
         return self._position(number, refused=False)
 
+    def _is_member(self, inbound: Inbound, number: int) -> bool:
+        """Refuses what was sent before its sender knew that we are no member any more: a replica
+        made of it would be named by no table, and so never be dropped again."""
+        if number in self.replicas:
+            return True
+        if self._members.get(number, 0) > self._dropped.get(number, -1):
+            return True
+        inbound.accepted.discard(number)
+        inbound.refused.add(number)
+        return False
+
     def _catch_up(self, inbound: Inbound, catch_up: CatchUp) -> None:
         number = catch_up.partition
         if not self._current(inbound, number, catch_up.epoch):
+            return
+        if not self._is_member(inbound, number):
             return
         partition = self.replicas.get(number)
         if partition is None:
@@ -176,6 +191,8 @@ class Receiver:
     def _snapshot(self, inbound: Inbound, chunk: SnapshotChunk) -> None:
         number = chunk.partition
         if number in inbound.refused or not self._current(inbound, number, chunk.epoch):
+            return
+        if not self._is_member(inbound, number):
             return
         builder = inbound.builders.get(number)
         if builder is None or builder.snapshot_id != chunk.snapshot_id:
