@@ -63,7 +63,7 @@ class Pipe:
     def push(self, data: bytes) -> None:
         gate = self._gate
         if self.target is not None and gate.is_open and not gate.delay_s and not self._held:
-            self.target.write(data)
+            self._write(data)
             return
         self._held_bytes += len(data)
         if self._held_bytes > HELD_BYTES_MAX:
@@ -86,11 +86,15 @@ class Pipe:
         while self._held and self._held[0][0] <= now + 0.001:
             _, data = self._held.popleft()
             self._held_bytes -= len(data)
-            self.target.write(data)
+            self._write(data)
         if self._held:
             self._loop.call_later(self._held[0][0] - now, self.flush)
         elif self._ended:
             self.target.close()
+
+    def _write(self, data: bytes) -> None:
+        if self.target is not None and not self.target.is_closing():
+            self.target.write(data)
 
     def forget(self) -> None:
         self._gate.pipes.discard(self)
