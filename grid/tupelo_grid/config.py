@@ -89,6 +89,9 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         restart_backoff_s_max: what that pause grows up to.
         restarts_per_minute_max: a process that dies more often stays down and status says so.
         status_timeout_s: of one process's answer to a status request.
+        lengths_timeout_s: how long a fail-over waits for units to say how long their journals are.
+        restart_healthy_s: after each unit of a rolling restart, all partitions must be as healthy
+            as before within so long.
         grpc_experiments: value of GRPC_EXPERIMENTS for every process, unless the variable is set.
             The default takes a stream's round trip from 117 to 80 us with grpcio 1.85 (DESIGN 4).
         log_level: DEBUG, INFO, WARNING or ERROR.
@@ -162,6 +165,8 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     restart_backoff_s_max: float = 5.0
     restarts_per_minute_max: int = 6
     status_timeout_s: float = 1.0
+    lengths_timeout_s: float = 0.2
+    restart_healthy_s: float = 60.0
     grpc_experiments: str = "-event_engine_client,-event_engine_listener"
     log_level: str = "INFO"
 

@@ -1,4 +1,5 @@
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -170,3 +171,121 @@ class DrainResponse(_message.Message):
     UNPERSISTED_RECORDS_FIELD_NUMBER: _ClassVar[int]
     unpersisted_records: int
     def __init__(self, unpersisted_records: _Optional[int] = ...) -> None: ...
+
+class RestartRequest(_message.Message):
+    __slots__ = ("force",)
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    force: bool
+    def __init__(self, force: bool = ...) -> None: ...
+
+class RestartProgress(_message.Message):
+    __slots__ = ("unit", "step", "number", "total")
+    class Step(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        STEP_UNSPECIFIED: _ClassVar[RestartProgress.Step]
+        STEP_STOPPING: _ClassVar[RestartProgress.Step]
+        STEP_STARTING: _ClassVar[RestartProgress.Step]
+        STEP_HEALING: _ClassVar[RestartProgress.Step]
+        STEP_DONE: _ClassVar[RestartProgress.Step]
+    STEP_UNSPECIFIED: RestartProgress.Step
+    STEP_STOPPING: RestartProgress.Step
+    STEP_STARTING: RestartProgress.Step
+    STEP_HEALING: RestartProgress.Step
+    STEP_DONE: RestartProgress.Step
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    unit: str
+    step: RestartProgress.Step
+    number: int
+    total: int
+    def __init__(self, unit: _Optional[str] = ..., step: _Optional[_Union[RestartProgress.Step, str]] = ..., number: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
+
+class HoldingsRequest(_message.Message):
+    __slots__ = ("partitions", "grid")
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    GRID_FIELD_NUMBER: _ClassVar[int]
+    partitions: _containers.RepeatedScalarFieldContainer[int]
+    grid: bool
+    def __init__(self, partitions: _Optional[_Iterable[int]] = ..., grid: bool = ...) -> None: ...
+
+class HoldingsResponse(_message.Message):
+    __slots__ = ("incarnation", "grid", "holdings", "entries")
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    GRID_FIELD_NUMBER: _ClassVar[int]
+    HOLDINGS_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    incarnation: str
+    grid: bytes
+    holdings: _containers.RepeatedCompositeFieldContainer[Holding]
+    entries: _containers.RepeatedCompositeFieldContainer[KnownEntry]
+    def __init__(self, incarnation: _Optional[str] = ..., grid: _Optional[bytes] = ..., holdings: _Optional[_Iterable[_Union[Holding, _Mapping]]] = ..., entries: _Optional[_Iterable[_Union[KnownEntry, _Mapping]]] = ...) -> None: ...
+
+class KnownEntry(_message.Message):
+    __slots__ = ("key", "value", "revision")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    value: bytes
+    revision: int
+    def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class Holding(_message.Message):
+    __slots__ = ("partition", "epoch", "last_sequence", "commit", "last_epoch", "config", "revision", "swap")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_FIELD_NUMBER: _ClassVar[int]
+    LAST_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    SWAP_FIELD_NUMBER: _ClassVar[int]
+    partition: int
+    epoch: int
+    last_sequence: int
+    commit: int
+    last_epoch: int
+    config: bytes
+    revision: int
+    swap: bytes
+    def __init__(self, partition: _Optional[int] = ..., epoch: _Optional[int] = ..., last_sequence: _Optional[int] = ..., commit: _Optional[int] = ..., last_epoch: _Optional[int] = ..., config: _Optional[bytes] = ..., revision: _Optional[int] = ..., swap: _Optional[bytes] = ...) -> None: ...
+
+class PromoteRequest(_message.Message):
+    __slots__ = ("partition", "to", "from_store", "revision")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    TO_FIELD_NUMBER: _ClassVar[int]
+    FROM_STORE_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    partition: int
+    to: str
+    from_store: bool
+    revision: int
+    def __init__(self, partition: _Optional[int] = ..., to: _Optional[str] = ..., from_store: bool = ..., revision: _Optional[int] = ...) -> None: ...
+
+class PromoteResponse(_message.Message):
+    __slots__ = ("candidate", "may_lose", "revision", "store_cursor", "candidates", "done")
+    CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+    MAY_LOSE_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    STORE_CURSOR_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    candidate: str
+    may_lose: str
+    revision: int
+    store_cursor: int
+    candidates: _containers.RepeatedCompositeFieldContainer[PromoteCandidate]
+    done: bool
+    def __init__(self, candidate: _Optional[str] = ..., may_lose: _Optional[str] = ..., revision: _Optional[int] = ..., store_cursor: _Optional[int] = ..., candidates: _Optional[_Iterable[_Union[PromoteCandidate, _Mapping]]] = ..., done: bool = ...) -> None: ...
+
+class PromoteCandidate(_message.Message):
+    __slots__ = ("incarnation", "last_sequence", "commit")
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_FIELD_NUMBER: _ClassVar[int]
+    incarnation: str
+    last_sequence: int
+    commit: int
+    def __init__(self, incarnation: _Optional[str] = ..., last_sequence: _Optional[int] = ..., commit: _Optional[int] = ...) -> None: ...

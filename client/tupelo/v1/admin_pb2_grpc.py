@@ -55,6 +55,16 @@ class AdminStub(object):
                 request_serializer=tupelo_dot_v1_dot_admin__pb2.ShutdownRequest.SerializeToString,
                 response_deserializer=tupelo_dot_v1_dot_admin__pb2.ShutdownResponse.FromString,
                 _registered_method=True)
+        self.Restart = channel.unary_stream(
+                '/tupelo.v1.Admin/Restart',
+                request_serializer=tupelo_dot_v1_dot_admin__pb2.RestartRequest.SerializeToString,
+                response_deserializer=tupelo_dot_v1_dot_admin__pb2.RestartProgress.FromString,
+                _registered_method=True)
+        self.Promote = channel.unary_unary(
+                '/tupelo.v1.Admin/Promote',
+                request_serializer=tupelo_dot_v1_dot_admin__pb2.PromoteRequest.SerializeToString,
+                response_deserializer=tupelo_dot_v1_dot_admin__pb2.PromoteResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServicer(object):
@@ -86,6 +96,20 @@ class AdminServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Restart(self, request, context):
+        """rolling; control process only
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Promote(self, request, context):
+        """control process only
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -108,6 +132,16 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.Shutdown,
                     request_deserializer=tupelo_dot_v1_dot_admin__pb2.ShutdownRequest.FromString,
                     response_serializer=tupelo_dot_v1_dot_admin__pb2.ShutdownResponse.SerializeToString,
+            ),
+            'Restart': grpc.unary_stream_rpc_method_handler(
+                    servicer.Restart,
+                    request_deserializer=tupelo_dot_v1_dot_admin__pb2.RestartRequest.FromString,
+                    response_serializer=tupelo_dot_v1_dot_admin__pb2.RestartProgress.SerializeToString,
+            ),
+            'Promote': grpc.unary_unary_rpc_method_handler(
+                    servicer.Promote,
+                    request_deserializer=tupelo_dot_v1_dot_admin__pb2.PromoteRequest.FromString,
+                    response_serializer=tupelo_dot_v1_dot_admin__pb2.PromoteResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -229,6 +263,60 @@ class Admin(object):
             metadata,
             _registered_method=True)
 
+    @staticmethod
+    def Restart(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tupelo.v1.Admin/Restart',
+            tupelo_dot_v1_dot_admin__pb2.RestartRequest.SerializeToString,
+            tupelo_dot_v1_dot_admin__pb2.RestartProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Promote(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tupelo.v1.Admin/Promote',
+            tupelo_dot_v1_dot_admin__pb2.PromoteRequest.SerializeToString,
+            tupelo_dot_v1_dot_admin__pb2.PromoteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
 
 class UnitStub(object):
     """Served by every processing unit.
@@ -250,6 +338,11 @@ class UnitStub(object):
                 request_serializer=tupelo_dot_v1_dot_admin__pb2.DrainRequest.SerializeToString,
                 response_deserializer=tupelo_dot_v1_dot_admin__pb2.DrainResponse.FromString,
                 _registered_method=True)
+        self.Holdings = channel.unary_unary(
+                '/tupelo.v1.Unit/Holdings',
+                request_serializer=tupelo_dot_v1_dot_admin__pb2.HoldingsRequest.SerializeToString,
+                response_deserializer=tupelo_dot_v1_dot_admin__pb2.HoldingsResponse.FromString,
+                _registered_method=True)
 
 
 class UnitServicer(object):
@@ -268,6 +361,12 @@ class UnitServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Holdings(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UnitServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -280,6 +379,11 @@ def add_UnitServicer_to_server(servicer, server):
                     servicer.Drain,
                     request_deserializer=tupelo_dot_v1_dot_admin__pb2.DrainRequest.FromString,
                     response_serializer=tupelo_dot_v1_dot_admin__pb2.DrainResponse.SerializeToString,
+            ),
+            'Holdings': grpc.unary_unary_rpc_method_handler(
+                    servicer.Holdings,
+                    request_deserializer=tupelo_dot_v1_dot_admin__pb2.HoldingsRequest.FromString,
+                    response_serializer=tupelo_dot_v1_dot_admin__pb2.HoldingsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -337,6 +441,33 @@ class Unit(object):
             '/tupelo.v1.Unit/Drain',
             tupelo_dot_v1_dot_admin__pb2.DrainRequest.SerializeToString,
             tupelo_dot_v1_dot_admin__pb2.DrainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Holdings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tupelo.v1.Unit/Holdings',
+            tupelo_dot_v1_dot_admin__pb2.HoldingsRequest.SerializeToString,
+            tupelo_dot_v1_dot_admin__pb2.HoldingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

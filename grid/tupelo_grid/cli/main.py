@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"tupelo {version}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_operations(commands)
+    _add_repairs(commands)
     _add_data(commands)
     return top
 
@@ -148,6 +149,32 @@ def _add_operations(commands: Any) -> None:
     space.add_argument("name", metavar="NAME")
     space.add_argument("--schema", metavar="FILE.json", help="of typed entries (SpaceSchema)")
     _add_grid_options(space)
+
+
+def _add_repairs(commands: Any) -> None:
+    restart = _add(
+        commands, "restart", "repair.restart", "restart all units, one after another, under load"
+    )
+    restart.add_argument(
+        "--rolling", action="store_true", required=True, help="one unit at a time; the only way"
+    )
+    restart.add_argument(
+        "--force", action="store_true", help="also where partitions are not healthy"
+    )
+    _add_grid_options(restart)
+
+    promote = _add(
+        commands, "promote", "repair.promote", "make a LOST partition serve again, at a price"
+    )
+    promote.add_argument("partition", type=int, metavar="PARTITION")
+    promote.add_argument(
+        "--to", default="", metavar="UNIT", help="default: the one with the longest journal"
+    )
+    promote.add_argument(
+        "--from-store", action="store_true", help="begin anew with what the store has"
+    )
+    promote.add_argument("--yes", action="store_true", help="do not ask")
+    _add_grid_options(promote)
 
 
 def _add_data(commands: Any) -> None:

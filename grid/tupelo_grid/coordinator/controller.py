@@ -17,7 +17,7 @@ from tupelo_grid.core.controller import Controller, ControllerSettings
 from tupelo_grid.core.failover import JournalLengths
 from tupelo_grid.core.statestore import Txn
 from tupelo_grid.core.table import LEASE_PREFIX, PART_PREFIX
-from tupelo_grid.core.view import View, ViewReader
+from tupelo_grid.core.view import Members, View, ViewReader
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +75,11 @@ class ControllerLoop:
                     await self._wait()
         finally:
             watching.cancel()
+
+    async def look(self) -> tuple[View, Members]:
+        """The state store now, and who lives by what was observed so far. Raises StoreError."""
+        view = self._reader.read(await self._store.read(""))
+        return view, self._controller.members(view, self._clock.now())
 
     async def _wait(self) -> None:
         try:

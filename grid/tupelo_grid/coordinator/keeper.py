@@ -117,6 +117,11 @@ class TableKeeper:
             self._task.cancel()
             await asyncio.wait([self._task])
 
+    @property
+    def entries(self) -> Mapping[str, KeyValue]:
+        """The state store's keys as last seen, with values as they were written."""
+        return self._entries
+
     def subscribe(self, callback: Callback) -> Callable[[], None]:
         """Calls back with each new state, in this event loop; returns how to end that.
 

@@ -127,39 +127,87 @@ def force(
     partition: int,
     candidates: Sequence[str],
     lengths: JournalLengths,
+    cursor: int = 0,
 ) -> ForcedPromotion:
     """Makes a replica outside the surviving in-sync set primary, at an operator's word.
 
-    Takes the live candidate with the longest journal. Raises ValueError where it is not needed
-    (an in-sync member lives) or not possible (no such partition, no live candidate).
+    Takes the live candidate with the longest journal. `cursor`: up to there the store has
+    everything; a journal that ends before it cannot go on, since what it would write next is taken
+    already. Raises ValueError where it is not needed (an in-sync member lives) or not possible (no
+    such partition, no live candidate, one that is behind the store).
     """
-    versioned = view.parts.get(partition)
-    if versioned is None:
-        raise ValueError(f"there is no partition {partition}")
-    config = versioned.config
-    living = [member for member in config.in_sync if member in members.live]
-    if living:
-        raise ValueError(
-            f"partition {partition} needs no forcing: {', '.join(living)} lives and holds every "
-            f"acknowledged change"
-        )
+    config = _forceable(view, members, partition)
     alive = [candidate for candidate in candidates if candidate in members.live]
     if not alive:
         raise ValueError(f"none of the candidates for partition {partition} has a live lease")
     length = {candidate: lengths.get(candidate, {}).get(partition, 0) for candidate in alive}
     candidate = max(alive, key=lambda name: length[name])
-    forced = PartitionConfig(config.epoch + 1, candidate, (candidate,))
-    conditions = [(part_key(partition), versioned.revision)]
-    puts = {part_key(partition): encode(forced)}
-    if config.primary:
-        conditions.append((lease_key(config.primary), _lease_revision(view, config.primary)))
-        puts[lease_key(config.primary)] = _fenced_lease(view, config.primary)
+    if length[candidate] < cursor:
+        raise ValueError(
+            f"{candidate} has {length[candidate]} records of partition {partition} and the store "
+            f"has {cursor}: begin it anew from the store"
+        )
     held = f"{length[candidate]} records" if length[candidate] else "nothing that is known of"
     return ForcedPromotion(
-        Txn(conditions, puts, reason=f"forced: {candidate} is primary of partition {partition}"),
+        _forced(view, partition, candidate, load=False),
         candidate,
         f"partition {partition}: {candidate} has {held}. Every acknowledged change that only "
         f"{', '.join(config.in_sync)} held is lost, also if one of them returns",
+    )
+
+
+def force_from_store(
+    view: View, members: Members, partition: int, candidates: Sequence[str], cursor: int
+) -> ForcedPromotion:
+    """Has the first live candidate begin the partition anew with what the store has of it.
+
+    Raises ValueError as `force` does.
+    """
+    config = _forceable(view, members, partition)
+    alive = [candidate for candidate in candidates if candidate in members.live]
+    if not alive:
+        raise ValueError(f"none of the candidates for partition {partition} has a live lease")
+    return ForcedPromotion(
+        _forced(view, partition, alive[0], load=True),
+        alive[0],
+        f"partition {partition}: {alive[0]} loads what the store has, which ends at change "
+        f"{cursor}. Every later change is lost, and entries of spaces that are not persisted are, "
+        f"also if one of {', '.join(config.in_sync)} returns",
+    )
+
+
+def _forceable(view: View, members: Members, partition: int) -> PartitionConfig:
+    """Raises ValueError where nothing has to be, or can be, forced."""
+    versioned = view.parts.get(partition)
+    if versioned is None:
+        raise ValueError(f"there is no partition {partition}")
+    living = [member for member in versioned.config.in_sync if member in members.live]
+    if living:
+        raise ValueError(
+            f"partition {partition} needs no forcing: {', '.join(living)} lives and holds every "
+            f"acknowledged change"
+        )
+    return versioned.config
+
+
+def _forced(view: View, partition: int, candidate: str, load: bool) -> Txn:
+    """Fences everybody else who holds the partition.
+
+    They may hold what is given up now, and must not bring it back. A fenced unit reads the table
+    before it acts again, and is a member of nothing that was decided before it did: so it sees
+    that it has no part in this partition, and drops its replica, before it can be made a learner
+    of the new history.
+    """
+    versioned = view.parts[partition]
+    config = PartitionConfig(versioned.config.epoch + 1, candidate, (candidate,), load=load)
+    conditions = [(part_key(partition), versioned.revision)]
+    puts = {part_key(partition): encode(config)}
+    for holder in sorted(holders(versioned.config) - {candidate}):
+        conditions.append((lease_key(holder), _lease_revision(view, holder)))
+        puts[lease_key(holder)] = _fenced_lease(view, holder)
+    origin = ", loaded from the store" if load else ""
+    return Txn(
+        conditions, puts, reason=f"forced: {candidate} is primary of partition {partition}{origin}"
     )
 
 

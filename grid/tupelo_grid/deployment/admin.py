@@ -10,7 +10,7 @@ await admin.close()
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn, Protocol
 
 import grpc
@@ -21,7 +21,9 @@ from tupelo.v1 import admin_pb2, admin_pb2_grpc
 
 from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.port import StateStore, StoreError
+from tupelo_grid.coordinator.promotion import PromotionRefused
 from tupelo_grid.core.table import space_key
+from tupelo_grid.deployment.rolling import Restartable, RestartRefused, RollingRestart
 from tupelo_grid.deployment.status import GridView
 from tupelo_grid.runtime.errors import FatalStartError
 from tupelo_grid.runtime.servers import open_channel
@@ -29,10 +31,11 @@ from tupelo_grid.runtime.servers import open_channel
 SERVICE = "tupelo.v1.Admin"
 SPACE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
+Promote = Callable[[admin_pb2.PromoteRequest], Awaitable[admin_pb2.PromoteResponse]]
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class Deployment(Protocol):
+class Deployment(Restartable, Protocol):
     """What of the deployment manager an operator can reach."""
 
     async def scale(self, units: int) -> int: ...
@@ -50,6 +53,7 @@ class GridAdmin(admin_pb2_grpc.AdminServicer):
         deployment: in control only; without it Scale and Shutdown go to control.
         pump_stats: in messaging only; without it the pump's figures come from there.
         on_shutdown: called when Shutdown has stopped everything but this process.
+        promote: in control only.
     """
 
     def __init__(
@@ -60,7 +64,9 @@ class GridAdmin(admin_pb2_grpc.AdminServicer):
         deployment: Deployment | None = None,
         pump_stats: Callable[[], admin_pb2.PumpStatus] | None = None,
         on_shutdown: Callable[[], None] | None = None,
+        promote: Promote | None = None,
     ) -> None:
+        self._promote = promote
         self._config = config
         self._store = store
         self._deployment = deployment
@@ -68,6 +74,7 @@ class GridAdmin(admin_pb2_grpc.AdminServicer):
         self._on_shutdown = on_shutdown
         self._view = GridView(config, store)
         other = config.messaging_address if deployment is not None else config.control_address
+        self._other_name = other
         self._other = open_channel(config, other)
 
     async def close(self) -> None:
@@ -140,6 +147,31 @@ class GridAdmin(admin_pb2_grpc.AdminServicer):
             self._on_shutdown()
         return admin_pb2.ShutdownResponse(unpersisted_records=left)
 
+    async def Restart(
+        self, request: admin_pb2.RestartRequest, context: Context
+    ) -> AsyncIterator[admin_pb2.RestartProgress]:
+        """Ends with the last unit, or early with FAILED_PRECONDITION and the reason."""
+        if self._deployment is None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"ask control: {self._other_name}")
+        rolling = RollingRestart(self._config, self._deployment, self._view.status)
+        try:
+            async for progress in rolling.run(request.force):
+                yield progress
+        except FatalStartError as error:
+            await _refuse(context, f"{error.message} {error.hint}".strip())
+        except (RestartRefused, ValueError) as error:
+            await _refuse(context, str(error))
+
+    async def Promote(
+        self, request: admin_pb2.PromoteRequest, context: Context
+    ) -> admin_pb2.PromoteResponse:
+        if self._promote is None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"ask control: {self._other_name}")
+        try:
+            return await self._promote(request)
+        except PromotionRefused as error:
+            await _refuse(context, str(error))
+
     async def _schema_of(
         self, request: admin_pb2.CreateSpaceRequest, context: Context
     ) -> SpaceSchema:
@@ -192,6 +224,11 @@ class GridAdmin(admin_pb2_grpc.AdminServicer):
             (("tupelo-code", "CONTROL_AWAY"),),
         )
         raise AssertionError("abort raises")
+
+
+async def _refuse(context: Context, message: str) -> NoReturn:
+    await context.abort(grpc.StatusCode.FAILED_PRECONDITION, message)
+    raise AssertionError("abort raises")
 
 
 async def _invalid(context: Context, message: str) -> NoReturn:

@@ -15,7 +15,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -138,6 +139,10 @@ class LocalDeployment:
         """What does not run although it should, in words for a person."""
         return [s.problem for s in self._supervisors() if s.problem]
 
+    @property
+    def shutting_down(self) -> bool:
+        return self._shut_down
+
     async def scale(self, units: int) -> int:
         """Starts units up to `units`, or drains and stops those with the highest numbers.
 
@@ -153,6 +158,29 @@ class LocalDeployment:
             await self._stop_units(surplus)
             await self._add_units(units - len(self._units))
             return len(self._units)
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[list[str]]:
+        """The units' names, in order; meanwhile nothing is scaled. Raises ValueError.
+
+        A shutdown does not wait for it, but stops it: `restart` raises ValueError from then on.
+        """
+        if self._scaling.locked() or self._shut_down:
+            raise ValueError("the grid is being scaled, restarted or shut down already")
+        async with self._scaling:
+            yield [unit_name(number) for number in sorted(self._units)]
+
+    async def restart(self, name: str, stopped: Callable[[], None] = lambda: None) -> None:
+        """Has a unit hand its partitions over, end and start again; until it is ready.
+
+        `stopped` is called in between. To be called within `exclusive`. Raises ValueError when the
+        grid is shut down, FatalStartError when the unit does not start.
+        """
+        if self._shut_down:
+            raise ValueError("the grid is shutting down")
+        # It may wait for its partitions to be taken over, and then for the store.
+        timeout_s = 2 * self._config.drain_s + self._config.stop_timeout_s
+        await self._units[unit_number(name)].restart(timeout_s, stopped)
 
     async def shutdown(self, timeout_s: float) -> int:
         """Drains all units to the store, stops them, then messaging.

@@ -44,6 +44,8 @@ class Supervisor:
         self._on_death = on_death
         self._deaths_s: deque[float] = deque(maxlen=config.restarts_per_minute_max + 1)
         self._stopping = False
+        # Waits for the child to be ready again after an ordered restart.
+        self._again: asyncio.Future[None] | None = None
         self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = asyncio.get_running_loop().create_task(
             self._supervise(adopted), name=f"supervise {name}"
@@ -57,6 +59,22 @@ class Supervisor:
     async def ready(self) -> None:
         """Until the child was ready for the first time. Raises FatalStartError when it cannot."""
         await asyncio.shield(self._first)
+
+    async def restart(self, timeout_s: float, stopped: Callable[[], None] = lambda: None) -> None:
+        """Stops the child as `stop` does, and starts it again at once; until it is ready.
+
+        `stopped` is called in between. A child that was not running is started like any other that
+        died. When cancelled, the child is still started again. Raises FatalStartError when it does
+        not start; then it is tried again like any other.
+        """
+        if self._stopping or self._task.done():
+            raise FatalStartError(self.problem or f"{self.name} is not supervised any more")
+        again = self._again = asyncio.get_running_loop().create_future()
+        if self.running:
+            assert self.child is not None
+            await self.child.stop(timeout_s)
+        stopped()
+        await asyncio.shield(again)
 
     async def stop(self, timeout_s: float) -> None:
         """Stops the child and does not start it again; SIGKILL after `timeout_s`."""
@@ -80,9 +98,21 @@ class Supervisor:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
+    def _is_ready_again(self, failure: FatalStartError | None = None) -> None:
+        again, self._again = self._again, None
+        if again is None or again.done():
+            return
+        if failure is None:
+            again.set_result(None)
+        else:
+            again.set_exception(failure)
+            # Whoever waits gets it; nobody waiting is no reason for a warning at exit.
+            again.exception()
+
     def _on_done(self, task: asyncio.Task[None]) -> None:
         if not self._first.done():
             self._first.cancel()
+        self._is_ready_again(FatalStartError(f"{self.name} is being stopped"))
         if not task.cancelled() and task.exception() is not None:
             self.problem = f"{self.name} is not supervised any more: {task.exception()!r}"
             log.error("%s", self.problem, exc_info=task.exception())
@@ -99,6 +129,9 @@ class Supervisor:
                 return  # a grid whose first start fails is not started at all
             if self._stopping:
                 return
+            if self._again is not None:
+                self.restarts += 1
+                continue
             if not await self._may_restart():
                 return
 
@@ -117,6 +150,7 @@ class Supervisor:
                 self._first.set_exception(fatal)
                 # Whoever waits gets it; nobody waiting is no reason for a warning at exit.
                 self._first.exception()
+            self._is_ready_again(fatal)
             return None
         self.problem = ""
         return child
@@ -125,8 +159,9 @@ class Supervisor:
         self.child = child
         if not self._first.done():
             self._first.set_result(None)
+        self._is_ready_again()
         await child.wait()
-        if not self._stopping:
+        if not self._stopping and self._again is None:
             log.warning(
                 "%s (pid %d) died, exit code %s", child.name, child.run.pid, child.exit_code
             )

@@ -17,7 +17,9 @@ from tupelo.v1 import admin_pb2_grpc, coordinator_pb2_grpc
 
 from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.controller import ControllerLoop
+from tupelo_grid.coordinator.holdings import LengthsAsker
 from tupelo_grid.coordinator.port import StateStore
+from tupelo_grid.coordinator.promotion import Promoter
 from tupelo_grid.coordinator.service import StateStoreServicer
 from tupelo_grid.coordinator.sqlite import SqliteStateStore, StateFileError
 from tupelo_grid.core.table import GRID_KEY, GridInfo, decode_grid, encode
@@ -49,9 +51,15 @@ async def run_control(
         await finish(store)
         stack.push_async_callback(take_down, store)
         log.info("grid %s: %d partitions, %d backups", grid.grid_id, grid.partitions, grid.backups)
-        controller = ControllerLoop(store, config, MachineClock())
+        controller = ControllerLoop(store, config, MachineClock(), LengthsAsker(config))
         deployment = LocalDeployment(config, controller.saw_death, on_shutdown=controller.hold)
-        admin = GridAdmin(config, store, deployment=deployment, on_shutdown=stop.set)
+        admin = GridAdmin(
+            config,
+            store,
+            deployment=deployment,
+            on_shutdown=stop.set,
+            promote=Promoter(config, store, controller.look),
+        )
         stack.push_async_callback(admin.close)
 
         def register(server: grpc.aio.Server) -> None:

@@ -195,6 +195,7 @@ class UnitProcess:
             lambda: self._state,
             self.pump.drain,
             lambda: {"loop_lag_p99_us": lag.p99_us()},
+            lambda: self._keeper.entries,
         )
         admin_pb2_grpc.add_UnitServicer_to_server(admin, server)  # type: ignore[no-untyped-call]
         port = await start_server(server, config.host, 0, SERVICES, self._name)

@@ -10,6 +10,9 @@ import grpc.aio
 from tupelo.v1 import admin_pb2 as pb
 from tupelo.v1 import admin_pb2_grpc as pb_grpc
 
+from tupelo_grid.core.partition import Partition
+from tupelo_grid.core.statestore import KeyValue
+from tupelo_grid.core.table import GRID_KEY, encode
 from tupelo_grid.core.unit import Unit
 from tupelo_grid.telemetry.process import cpu_s, memory_bytes
 
@@ -34,6 +37,7 @@ class UnitServicer(pb_grpc.UnitServicer):
         drain: persists what is not in the store yet within that many seconds, and returns the
             number of records that are left.
         counters: further figures, by name.
+        known: the state store's keys as the unit last saw them.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class UnitServicer(pb_grpc.UnitServicer):
         state: Callable[[], str],
         drain: Callable[[float], Awaitable[int]],
         counters: Callable[[], Mapping[str, int]],
+        known: Callable[[], Mapping[str, KeyValue]] = dict,
     ) -> None:
         self._unit = unit
         self._name = name
@@ -53,6 +58,7 @@ class UnitServicer(pb_grpc.UnitServicer):
         self._state = state
         self._drain = drain
         self._counters = counters
+        self._known = known
 
     async def Status(self, request: pb.UnitStatusRequest, context: Context) -> pb.UnitStatus:
         unit = self._unit
@@ -89,3 +95,43 @@ class UnitServicer(pb_grpc.UnitServicer):
 
     async def Drain(self, request: pb.DrainRequest, context: Context) -> pb.DrainResponse:
         return pb.DrainResponse(unpersisted_records=await self._drain(request.timeout_ms / 1000))
+
+    async def Holdings(self, request: pb.HoldingsRequest, context: Context) -> pb.HoldingsResponse:
+        unit, known = self._unit, self._known()
+        wanted = set(request.partitions)
+        # A primary that still loads its partition from the store has no replica yet.
+        replicas: dict[int, Partition | None] = dict.fromkeys(unit.loading) | unit.replicas
+        grid = known.get(GRID_KEY)
+        return pb.HoldingsResponse(
+            incarnation=unit.me,
+            grid=grid.value if grid else b"",
+            holdings=[
+                self._holding(number, held)
+                for number, held in sorted(replicas.items())
+                if not wanted or number in wanted
+            ],
+            entries=[
+                pb.KnownEntry(key=key, value=entry.value, revision=entry.revision)
+                for key, entry in sorted(known.items())
+            ]
+            if request.grid
+            else (),
+        )
+
+    def _holding(self, number: int, held: Partition | None) -> pb.Holding:
+        unit = self._unit
+        holding = pb.Holding(partition=number, epoch=unit.epochs.get(number, 0))
+        if held is not None:
+            holding.last_sequence = held.journal.last
+            holding.last_epoch = held.journal.last_epoch
+            holding.commit = held.commit
+        primary = unit.primaries.get(number)
+        if primary is not None:
+            holding.config = encode(primary.config)
+            holding.revision = primary.revision
+            if primary.swap is not None:
+                holding.swap = encode(primary.swap.config)
+        elif number in unit.loading:
+            holding.config = encode(unit.loading[number].config)
+            holding.revision = unit.loading[number].revision
+        return holding
