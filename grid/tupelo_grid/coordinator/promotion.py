@@ -111,9 +111,10 @@ class Promoter:
                 return force_from_store(view, members, number, chosen, cursor)
             chosen = [wanted] if wanted else holding
             if not set(chosen) & set(holding):
+                who = f"{wanted} has nothing" if wanted else "no living unit has anything"
                 raise PromotionRefused(
-                    f"{wanted or 'no living unit'} has nothing of partition {number}; what the "
-                    f"store has of it ends at change {cursor}: --from-store begins it anew there"
+                    f"{who} of partition {number}; what the store has of it ends at change "
+                    f"{cursor}: --from-store begins it anew there"
                 )
             return force(view, members, number, chosen, lengths_of(answers), cursor)
         except ValueError as error:

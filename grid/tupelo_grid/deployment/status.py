@@ -35,6 +35,9 @@ from tupelo_grid.runtime.servers import open_channel
 
 log = logging.getLogger(__name__)
 
+# Numbers in one warning; the next look shows the next ones.
+LOST_NAMED_MAX = 32
+
 
 class View(msgspec.Struct, frozen=True):
     """The state store as of one read; leases by incarnation, partitions by number."""
@@ -176,9 +179,16 @@ class GridView:
         warnings: list[str],
     ) -> None:
         if summary.lost:
+            lost = sorted(
+                number for number, one in view.parts.items() if one.state is PartitionState.LOST
+            )
+            named = ", ".join(map(str, lost[:LOST_NAMED_MAX])) + (
+                ", ..." if len(lost) > LOST_NAMED_MAX else ""
+            )
             warnings.append(
                 f"{summary.lost} partitions are LOST: every unit that held them died; they refuse "
-                f"requests until one of those units returns"
+                f"requests until one of those units returns, or `tupelo promote` gives up what "
+                f"only those had: {named}"
             )
         if view.parts and 0 < len(units) <= backups:
             warnings.append(
