@@ -7,7 +7,7 @@ of the stream until the sender probes again, so that a lost acknowledgement cann
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 from tupelo_grid.core.frames import Ack, CatchUp, Frame, Position, SnapshotChunk
@@ -64,6 +64,11 @@ class Receiver:
             if number in inbound.accepted:
                 inbound.accepted.discard(number)
                 inbound.refused.add(number)
+
+    def forget(self, living: Container[str]) -> None:
+        """Drops the streams of senders that have no lease any more; a late frame begins anew."""
+        for sender in [sender for sender in self.inbound if sender not in living]:
+            del self.inbound[sender]
 
     def receive(self, frame: Frame) -> Ack | None:
         """Takes in a frame. None: nothing to say (it was not for us, or out of date)."""

@@ -239,6 +239,7 @@ class Unit:
     def set_leases(self, leases: Mapping[str, Lease]) -> None:
         """The leases as last read; a peer whose lease is fenced counts as silent at once."""
         self.leases = leases
+        self._receiver.forget(leases)
 
     def set_table(self, parts: Mapping[int, Versioned]) -> None:
         """Configurations as read at the state store; older ones than known are passed over."""
