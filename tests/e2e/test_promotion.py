@@ -17,12 +17,6 @@ def all_stored(status: dict[str, Any]) -> bool:
     return not status["pump"]["lag_records"] and not status["pump"]["error"]
 
 
-def numbers_of(status: dict[str, Any]) -> list[int]:
-    """The LOST partitions, as the warning names them."""
-    [named] = [one for one in status["warnings"] if "LOST" in one]
-    return [int(number) for number in named.rpartition(": ")[2].split(", ")]
-
-
 async def test_a_lost_partition_is_begun_anew_from_the_store(tmp_path: Path) -> None:
     options = ("--backups", "0", "--partitions", "8", "--space", "carts")
     grid = await asyncio.to_thread(Grid.start, tmp_path, *options, units=2)
@@ -37,7 +31,7 @@ async def test_a_lost_partition_is_begun_anew_from_the_store(tmp_path: Path) -> 
                 return bool(status["partitions"]["lost"]) and len(status["units"]) == 2
 
             status = await asyncio.to_thread(grid.until, lost)
-            numbers = numbers_of(status)
+            numbers = status["lost_partitions"]
             assert len(numbers) == status["partitions"]["lost"] > 0
 
             plain = await asyncio.to_thread(grid.cli, "promote", numbers[0], "--yes")
@@ -75,11 +69,11 @@ async def test_a_member_that_returns_after_it_was_given_up_brings_nothing_back(
     try:
         async with tupelo.connect(grid.address) as client:
             carts = client.space("carts")
-            await carts.put_many({number: "only in memory" for number in range(200)})
+            await carts.put_many(dict.fromkeys(range(200), "only in memory"))
             pid = grid.unit_pids["unit-1"]
             os.kill(pid, signal.SIGSTOP)
             status = await asyncio.to_thread(grid.until, lambda s: s["partitions"]["lost"])
-            numbers = numbers_of(status)
+            numbers = status["lost_partitions"]
             assert len(numbers) == status["partitions"]["lost"]
             for number in numbers:
                 result = await asyncio.to_thread(

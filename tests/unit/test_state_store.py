@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from tupelo_grid.config import GridConfig
-from tupelo_grid.coordinator import sqlite as sqlite_adapter
 from tupelo_grid.coordinator.hub import TooManyWatchers
 from tupelo_grid.coordinator.port import Hint, StateStore, StoreAway, StoreInDoubt, next_incarnation
-from tupelo_grid.coordinator.sqlite import SqliteStateStore, StateFileError
-from tupelo_grid.core.statestore import TXN_OPERATIONS_MAX, MemoryState
+from tupelo_grid.coordinator.sqlite import SqliteStateStore
+from tupelo_grid.coordinator.state_file import FORMAT, StateFile, StateFileError
+from tupelo_grid.core.statestore import TXN_OPERATIONS_MAX, KeyValue, MemoryState
 
 from tests.memory_store import MemoryStateStore
 
@@ -226,7 +226,7 @@ async def test_damage_is_found_at_the_start(tmp_path: Path, offset: int, count: 
     with pytest.raises(StateFileError, match="corrupt") as caught:
         async with SqliteStateStore(path, CONFIG):
             pass
-    assert "begins a new grid" in caught.value.hint
+    assert "tupelo rebuild-state" in caught.value.hint
 
 
 async def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ async def test_a_file_of_a_later_format_is_refused(tmp_path: Path) -> None:
     async with SqliteStateStore(path, CONFIG):
         pass
     db = sqlite3.connect(path)
-    db.execute(f"PRAGMA user_version = {sqlite_adapter.FORMAT + 1}")
+    db.execute(f"PRAGMA user_version = {FORMAT + 1}")
     db.close()
     with pytest.raises(StateFileError, match="format 2"):
         async with SqliteStateStore(path, CONFIG):
@@ -359,3 +359,26 @@ def test_a_fork_is_independent() -> None:
     assert state.read("").entries["a"].value == b"1"
     state.validate()
     fork.validate()
+
+
+def test_a_state_file_is_replaced_only_where_it_is_damaged_and_the_old_one_is_kept(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "state.sqlite"
+    file = StateFile(path)
+    assert file.replace({"a": b"1"}, 7) is None
+    state = StateFile(path)
+    assert state.open().read("").entries == {"a": KeyValue(b"1", 7)}
+    assert state.revision() == 7
+    with pytest.raises(StateFileError, match="in use"):
+        file.replace({}, 8)
+    state.close()
+    with pytest.raises(StateFileError, match="is sound"):
+        file.replace({}, 8)
+    path.write_bytes(b"garbage" * 100)
+    aside = file.replace({"b": b"2"}, 9)
+    assert aside is not None
+    assert aside.read_bytes() == b"garbage" * 100
+    again = StateFile(path)
+    assert again.open().read("").revision == 9
+    again.close()

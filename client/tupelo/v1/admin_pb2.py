@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tupelo/v1/admin.proto\x12\ttupelo.v1\"\x0f\n\rStatusRequest\"$\n\x11UnitStatusRequest\x12\x0f\n\x07\x64igests\x18\x01 \x01(\x08\"\x9e\x03\n\nUnitStatus\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\x11\n\tprimaries\x18\x05 \x01(\r\x12\x0f\n\x07\x62\x61\x63kups\x18\x06 \x01(\r\x12\x0f\n\x07\x65ntries\x18\x07 \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x08 \x01(\x04\x12\x13\n\x0blag_records\x18\t \x01(\x04\x12\r\n\x05lag_s\x18\n \x01(\x01\x12\x15\n\rjournal_bytes\x18\x0b \x01(\x04\x12\x0b\n\x03pid\x18\x0c \x01(\r\x12\x18\n\x10ready_partitions\x18\r \x03(\r\x12\r\n\x05\x63pu_s\x18\x0e \x01(\x01\x12\x35\n\x08\x63ounters\x18\x0f \x03(\x0b\x32#.tupelo.v1.UnitStatus.CountersEntry\x12+\n\x07\x64igests\x18\x10 \x03(\x0b\x32\x1a.tupelo.v1.PartitionDigest\x1a/\n\rCountersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"T\n\x0fPartitionDigest\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x06\x12\x0c\n\x04role\x18\x04 \x01(\t\"j\n\x10PartitionSummary\x12\r\n\x05total\x18\x01 \x01(\r\x12\x0f\n\x07healthy\x18\x02 \x01(\r\x12\x18\n\x10under_replicated\x18\x03 \x01(\r\x12\x0c\n\x04lost\x18\x04 \x01(\r\x12\x0e\n\x06moving\x18\x05 \x01(\r\"\x7f\n\nPumpStatus\x12\x13\n\x0blag_records\x18\x01 \x01(\x04\x12\r\n\x05lag_s\x18\x02 \x01(\x01\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x03 \x01(\x04\x12\x19\n\x11persisted_records\x18\x04 \x01(\x04\x12\r\n\x05store\x18\x05 \x01(\t\x12\r\n\x05\x65rror\x18\x06 \x01(\t\"\xf0\x01\n\x0eStatusResponse\x12\x0f\n\x07grid_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12$\n\x05units\x18\x03 \x03(\x0b\x32\x15.tupelo.v1.UnitStatus\x12/\n\npartitions\x18\x04 \x01(\x0b\x32\x1b.tupelo.v1.PartitionSummary\x12#\n\x04pump\x18\x05 \x01(\x0b\x32\x15.tupelo.v1.PumpStatus\x12\x15\n\rtable_version\x18\x06 \x01(\x04\x12\x17\n\x0f\x63ontrol_address\x18\x07 \x01(\t\x12\x10\n\x08warnings\x18\x08 \x03(\t\"2\n\x12\x43reateSpaceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06schema\x18\x02 \x01(\x0c\"&\n\x13\x43reateSpaceResponse\x12\x0f\n\x07\x63reated\x18\x01 \x01(\x08\"\x1d\n\x0cScaleRequest\x12\r\n\x05units\x18\x01 \x01(\r\"\x1e\n\rScaleResponse\x12\r\n\x05units\x18\x01 \x01(\r\"%\n\x0fShutdownRequest\x12\x12\n\ntimeout_ms\x18\x01 \x01(\r\"/\n\x10ShutdownResponse\x12\x1b\n\x13unpersisted_records\x18\x01 \x01(\x04\"\"\n\x0c\x44rainRequest\x12\x12\n\ntimeout_ms\x18\x01 \x01(\r\",\n\rDrainResponse\x12\x1b\n\x13unpersisted_records\x18\x01 \x01(\x04\"\x1f\n\x0eRestartRequest\x12\r\n\x05\x66orce\x18\x01 \x01(\x08\"\xd2\x01\n\x0fRestartProgress\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12-\n\x04step\x18\x02 \x01(\x0e\x32\x1f.tupelo.v1.RestartProgress.Step\x12\x0e\n\x06number\x18\x03 \x01(\r\x12\r\n\x05total\x18\x04 \x01(\r\"c\n\x04Step\x12\x14\n\x10STEP_UNSPECIFIED\x10\x00\x12\x11\n\rSTEP_STOPPING\x10\x01\x12\x11\n\rSTEP_STARTING\x10\x02\x12\x10\n\x0cSTEP_HEALING\x10\x03\x12\r\n\tSTEP_DONE\x10\x04\"3\n\x0fHoldingsRequest\x12\x12\n\npartitions\x18\x01 \x03(\r\x12\x0c\n\x04grid\x18\x02 \x01(\x08\"\x83\x01\n\x10HoldingsResponse\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x0c\n\x04grid\x18\x02 \x01(\x0c\x12$\n\x08holdings\x18\x03 \x03(\x0b\x32\x12.tupelo.v1.Holding\x12&\n\x07\x65ntries\x18\x04 \x03(\x0b\x32\x15.tupelo.v1.KnownEntry\":\n\nKnownEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x10\n\x08revision\x18\x03 \x01(\x04\"\x96\x01\n\x07Holding\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x15\n\rlast_sequence\x18\x03 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x04 \x01(\x04\x12\x12\n\nlast_epoch\x18\x05 \x01(\x04\x12\x0e\n\x06\x63onfig\x18\x06 \x01(\x0c\x12\x10\n\x08revision\x18\x07 \x01(\x04\x12\x0c\n\x04swap\x18\x08 \x01(\x0c\"U\n\x0ePromoteRequest\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\n\n\x02to\x18\x02 \x01(\t\x12\x12\n\nfrom_store\x18\x03 \x01(\x08\x12\x10\n\x08revision\x18\x04 \x01(\x04\"\x9d\x01\n\x0fPromoteResponse\x12\x11\n\tcandidate\x18\x01 \x01(\t\x12\x10\n\x08may_lose\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x04\x12\x14\n\x0cstore_cursor\x18\x04 \x01(\x04\x12/\n\ncandidates\x18\x05 \x03(\x0b\x32\x1b.tupelo.v1.PromoteCandidate\x12\x0c\n\x04\x64one\x18\x06 \x01(\x08\"N\n\x10PromoteCandidate\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x15\n\rlast_sequence\x18\x02 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x03 \x01(\x04\x32\x9b\x03\n\x05\x41\x64min\x12=\n\x06Status\x12\x18.tupelo.v1.StatusRequest\x1a\x19.tupelo.v1.StatusResponse\x12L\n\x0b\x43reateSpace\x12\x1d.tupelo.v1.CreateSpaceRequest\x1a\x1e.tupelo.v1.CreateSpaceResponse\x12:\n\x05Scale\x12\x17.tupelo.v1.ScaleRequest\x1a\x18.tupelo.v1.ScaleResponse\x12\x43\n\x08Shutdown\x12\x1a.tupelo.v1.ShutdownRequest\x1a\x1b.tupelo.v1.ShutdownResponse\x12\x42\n\x07Restart\x12\x19.tupelo.v1.RestartRequest\x1a\x1a.tupelo.v1.RestartProgress0\x01\x12@\n\x07Promote\x12\x19.tupelo.v1.PromoteRequest\x1a\x1a.tupelo.v1.PromoteResponse2\xc6\x01\n\x04Unit\x12=\n\x06Status\x12\x1c.tupelo.v1.UnitStatusRequest\x1a\x15.tupelo.v1.UnitStatus\x12:\n\x05\x44rain\x12\x17.tupelo.v1.DrainRequest\x1a\x18.tupelo.v1.DrainResponse\x12\x43\n\x08Holdings\x12\x1a.tupelo.v1.HoldingsRequest\x1a\x1b.tupelo.v1.HoldingsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tupelo/v1/admin.proto\x12\ttupelo.v1\"\x0f\n\rStatusRequest\"$\n\x11UnitStatusRequest\x12\x0f\n\x07\x64igests\x18\x01 \x01(\x08\"\x9e\x03\n\nUnitStatus\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\x11\n\tprimaries\x18\x05 \x01(\r\x12\x0f\n\x07\x62\x61\x63kups\x18\x06 \x01(\r\x12\x0f\n\x07\x65ntries\x18\x07 \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x08 \x01(\x04\x12\x13\n\x0blag_records\x18\t \x01(\x04\x12\r\n\x05lag_s\x18\n \x01(\x01\x12\x15\n\rjournal_bytes\x18\x0b \x01(\x04\x12\x0b\n\x03pid\x18\x0c \x01(\r\x12\x18\n\x10ready_partitions\x18\r \x03(\r\x12\r\n\x05\x63pu_s\x18\x0e \x01(\x01\x12\x35\n\x08\x63ounters\x18\x0f \x03(\x0b\x32#.tupelo.v1.UnitStatus.CountersEntry\x12+\n\x07\x64igests\x18\x10 \x03(\x0b\x32\x1a.tupelo.v1.PartitionDigest\x1a/\n\rCountersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"T\n\x0fPartitionDigest\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x06\x12\x0c\n\x04role\x18\x04 \x01(\t\"j\n\x10PartitionSummary\x12\r\n\x05total\x18\x01 \x01(\r\x12\x0f\n\x07healthy\x18\x02 \x01(\r\x12\x18\n\x10under_replicated\x18\x03 \x01(\r\x12\x0c\n\x04lost\x18\x04 \x01(\r\x12\x0e\n\x06moving\x18\x05 \x01(\r\"\x7f\n\nPumpStatus\x12\x13\n\x0blag_records\x18\x01 \x01(\x04\x12\r\n\x05lag_s\x18\x02 \x01(\x01\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x03 \x01(\x04\x12\x19\n\x11persisted_records\x18\x04 \x01(\x04\x12\r\n\x05store\x18\x05 \x01(\t\x12\r\n\x05\x65rror\x18\x06 \x01(\t\"\x89\x02\n\x0eStatusResponse\x12\x0f\n\x07grid_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12$\n\x05units\x18\x03 \x03(\x0b\x32\x15.tupelo.v1.UnitStatus\x12/\n\npartitions\x18\x04 \x01(\x0b\x32\x1b.tupelo.v1.PartitionSummary\x12#\n\x04pump\x18\x05 \x01(\x0b\x32\x15.tupelo.v1.PumpStatus\x12\x15\n\rtable_version\x18\x06 \x01(\x04\x12\x17\n\x0f\x63ontrol_address\x18\x07 \x01(\t\x12\x10\n\x08warnings\x18\x08 \x03(\t\x12\x17\n\x0flost_partitions\x18\t \x03(\r\"2\n\x12\x43reateSpaceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06schema\x18\x02 \x01(\x0c\"&\n\x13\x43reateSpaceResponse\x12\x0f\n\x07\x63reated\x18\x01 \x01(\x08\"\x1d\n\x0cScaleRequest\x12\r\n\x05units\x18\x01 \x01(\r\"\x1e\n\rScaleResponse\x12\r\n\x05units\x18\x01 \x01(\r\"%\n\x0fShutdownRequest\x12\x12\n\ntimeout_ms\x18\x01 \x01(\r\"/\n\x10ShutdownResponse\x12\x1b\n\x13unpersisted_records\x18\x01 \x01(\x04\"\"\n\x0c\x44rainRequest\x12\x12\n\ntimeout_ms\x18\x01 \x01(\r\",\n\rDrainResponse\x12\x1b\n\x13unpersisted_records\x18\x01 \x01(\x04\"\x1f\n\x0eRestartRequest\x12\r\n\x05\x66orce\x18\x01 \x01(\x08\"\xd2\x01\n\x0fRestartProgress\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12-\n\x04step\x18\x02 \x01(\x0e\x32\x1f.tupelo.v1.RestartProgress.Step\x12\x0e\n\x06number\x18\x03 \x01(\r\x12\r\n\x05total\x18\x04 \x01(\r\"c\n\x04Step\x12\x14\n\x10STEP_UNSPECIFIED\x10\x00\x12\x11\n\rSTEP_STOPPING\x10\x01\x12\x11\n\rSTEP_STARTING\x10\x02\x12\x10\n\x0cSTEP_HEALING\x10\x03\x12\r\n\tSTEP_DONE\x10\x04\"3\n\x0fHoldingsRequest\x12\x12\n\npartitions\x18\x01 \x03(\r\x12\x0c\n\x04grid\x18\x02 \x01(\x08\"\x83\x01\n\x10HoldingsResponse\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x0c\n\x04grid\x18\x02 \x01(\x0c\x12$\n\x08holdings\x18\x03 \x03(\x0b\x32\x12.tupelo.v1.Holding\x12&\n\x07\x65ntries\x18\x04 \x03(\x0b\x32\x15.tupelo.v1.KnownEntry\":\n\nKnownEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x10\n\x08revision\x18\x03 \x01(\x04\"\x96\x01\n\x07Holding\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x15\n\rlast_sequence\x18\x03 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x04 \x01(\x04\x12\x12\n\nlast_epoch\x18\x05 \x01(\x04\x12\x0e\n\x06\x63onfig\x18\x06 \x01(\x0c\x12\x10\n\x08revision\x18\x07 \x01(\x04\x12\x0c\n\x04swap\x18\x08 \x01(\x0c\"U\n\x0ePromoteRequest\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\n\n\x02to\x18\x02 \x01(\t\x12\x12\n\nfrom_store\x18\x03 \x01(\x08\x12\x10\n\x08revision\x18\x04 \x01(\x04\"\x9d\x01\n\x0fPromoteResponse\x12\x11\n\tcandidate\x18\x01 \x01(\t\x12\x10\n\x08may_lose\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x04\x12\x14\n\x0cstore_cursor\x18\x04 \x01(\x04\x12/\n\ncandidates\x18\x05 \x03(\x0b\x32\x1b.tupelo.v1.PromoteCandidate\x12\x0c\n\x04\x64one\x18\x06 \x01(\x08\"N\n\x10PromoteCandidate\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x15\n\rlast_sequence\x18\x02 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x03 \x01(\x04\x32\x9b\x03\n\x05\x41\x64min\x12=\n\x06Status\x12\x18.tupelo.v1.StatusRequest\x1a\x19.tupelo.v1.StatusResponse\x12L\n\x0b\x43reateSpace\x12\x1d.tupelo.v1.CreateSpaceRequest\x1a\x1e.tupelo.v1.CreateSpaceResponse\x12:\n\x05Scale\x12\x17.tupelo.v1.ScaleRequest\x1a\x18.tupelo.v1.ScaleResponse\x12\x43\n\x08Shutdown\x12\x1a.tupelo.v1.ShutdownRequest\x1a\x1b.tupelo.v1.ShutdownResponse\x12\x42\n\x07Restart\x12\x19.tupelo.v1.RestartRequest\x1a\x1a.tupelo.v1.RestartProgress0\x01\x12@\n\x07Promote\x12\x19.tupelo.v1.PromoteRequest\x1a\x1a.tupelo.v1.PromoteResponse2\xc6\x01\n\x04Unit\x12=\n\x06Status\x12\x1c.tupelo.v1.UnitStatusRequest\x1a\x15.tupelo.v1.UnitStatus\x12:\n\x05\x44rain\x12\x17.tupelo.v1.DrainRequest\x1a\x18.tupelo.v1.DrainResponse\x12\x43\n\x08Holdings\x12\x1a.tupelo.v1.HoldingsRequest\x1a\x1b.tupelo.v1.HoldingsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,45 +48,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUMPSTATUS']._serialized_start=702
   _globals['_PUMPSTATUS']._serialized_end=829
   _globals['_STATUSRESPONSE']._serialized_start=832
-  _globals['_STATUSRESPONSE']._serialized_end=1072
-  _globals['_CREATESPACEREQUEST']._serialized_start=1074
-  _globals['_CREATESPACEREQUEST']._serialized_end=1124
-  _globals['_CREATESPACERESPONSE']._serialized_start=1126
-  _globals['_CREATESPACERESPONSE']._serialized_end=1164
-  _globals['_SCALEREQUEST']._serialized_start=1166
-  _globals['_SCALEREQUEST']._serialized_end=1195
-  _globals['_SCALERESPONSE']._serialized_start=1197
-  _globals['_SCALERESPONSE']._serialized_end=1227
-  _globals['_SHUTDOWNREQUEST']._serialized_start=1229
-  _globals['_SHUTDOWNREQUEST']._serialized_end=1266
-  _globals['_SHUTDOWNRESPONSE']._serialized_start=1268
-  _globals['_SHUTDOWNRESPONSE']._serialized_end=1315
-  _globals['_DRAINREQUEST']._serialized_start=1317
-  _globals['_DRAINREQUEST']._serialized_end=1351
-  _globals['_DRAINRESPONSE']._serialized_start=1353
-  _globals['_DRAINRESPONSE']._serialized_end=1397
-  _globals['_RESTARTREQUEST']._serialized_start=1399
-  _globals['_RESTARTREQUEST']._serialized_end=1430
-  _globals['_RESTARTPROGRESS']._serialized_start=1433
-  _globals['_RESTARTPROGRESS']._serialized_end=1643
-  _globals['_RESTARTPROGRESS_STEP']._serialized_start=1544
-  _globals['_RESTARTPROGRESS_STEP']._serialized_end=1643
-  _globals['_HOLDINGSREQUEST']._serialized_start=1645
-  _globals['_HOLDINGSREQUEST']._serialized_end=1696
-  _globals['_HOLDINGSRESPONSE']._serialized_start=1699
-  _globals['_HOLDINGSRESPONSE']._serialized_end=1830
-  _globals['_KNOWNENTRY']._serialized_start=1832
-  _globals['_KNOWNENTRY']._serialized_end=1890
-  _globals['_HOLDING']._serialized_start=1893
-  _globals['_HOLDING']._serialized_end=2043
-  _globals['_PROMOTEREQUEST']._serialized_start=2045
-  _globals['_PROMOTEREQUEST']._serialized_end=2130
-  _globals['_PROMOTERESPONSE']._serialized_start=2133
-  _globals['_PROMOTERESPONSE']._serialized_end=2290
-  _globals['_PROMOTECANDIDATE']._serialized_start=2292
-  _globals['_PROMOTECANDIDATE']._serialized_end=2370
-  _globals['_ADMIN']._serialized_start=2373
-  _globals['_ADMIN']._serialized_end=2784
-  _globals['_UNIT']._serialized_start=2787
-  _globals['_UNIT']._serialized_end=2985
+  _globals['_STATUSRESPONSE']._serialized_end=1097
+  _globals['_CREATESPACEREQUEST']._serialized_start=1099
+  _globals['_CREATESPACEREQUEST']._serialized_end=1149
+  _globals['_CREATESPACERESPONSE']._serialized_start=1151
+  _globals['_CREATESPACERESPONSE']._serialized_end=1189
+  _globals['_SCALEREQUEST']._serialized_start=1191
+  _globals['_SCALEREQUEST']._serialized_end=1220
+  _globals['_SCALERESPONSE']._serialized_start=1222
+  _globals['_SCALERESPONSE']._serialized_end=1252
+  _globals['_SHUTDOWNREQUEST']._serialized_start=1254
+  _globals['_SHUTDOWNREQUEST']._serialized_end=1291
+  _globals['_SHUTDOWNRESPONSE']._serialized_start=1293
+  _globals['_SHUTDOWNRESPONSE']._serialized_end=1340
+  _globals['_DRAINREQUEST']._serialized_start=1342
+  _globals['_DRAINREQUEST']._serialized_end=1376
+  _globals['_DRAINRESPONSE']._serialized_start=1378
+  _globals['_DRAINRESPONSE']._serialized_end=1422
+  _globals['_RESTARTREQUEST']._serialized_start=1424
+  _globals['_RESTARTREQUEST']._serialized_end=1455
+  _globals['_RESTARTPROGRESS']._serialized_start=1458
+  _globals['_RESTARTPROGRESS']._serialized_end=1668
+  _globals['_RESTARTPROGRESS_STEP']._serialized_start=1569
+  _globals['_RESTARTPROGRESS_STEP']._serialized_end=1668
+  _globals['_HOLDINGSREQUEST']._serialized_start=1670
+  _globals['_HOLDINGSREQUEST']._serialized_end=1721
+  _globals['_HOLDINGSRESPONSE']._serialized_start=1724
+  _globals['_HOLDINGSRESPONSE']._serialized_end=1855
+  _globals['_KNOWNENTRY']._serialized_start=1857
+  _globals['_KNOWNENTRY']._serialized_end=1915
+  _globals['_HOLDING']._serialized_start=1918
+  _globals['_HOLDING']._serialized_end=2068
+  _globals['_PROMOTEREQUEST']._serialized_start=2070
+  _globals['_PROMOTEREQUEST']._serialized_end=2155
+  _globals['_PROMOTERESPONSE']._serialized_start=2158
+  _globals['_PROMOTERESPONSE']._serialized_end=2315
+  _globals['_PROMOTECANDIDATE']._serialized_start=2317
+  _globals['_PROMOTECANDIDATE']._serialized_end=2395
+  _globals['_ADMIN']._serialized_start=2398
+  _globals['_ADMIN']._serialized_end=2809
+  _globals['_UNIT']._serialized_start=2812
+  _globals['_UNIT']._serialized_end=3010
 # @@protoc_insertion_point(module_scope)

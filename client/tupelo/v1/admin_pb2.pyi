@@ -103,7 +103,7 @@ class PumpStatus(_message.Message):
     def __init__(self, lag_records: _Optional[int] = ..., lag_s: _Optional[float] = ..., dead_letters: _Optional[int] = ..., persisted_records: _Optional[int] = ..., store: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("grid_id", "version", "units", "partitions", "pump", "table_version", "control_address", "warnings")
+    __slots__ = ("grid_id", "version", "units", "partitions", "pump", "table_version", "control_address", "warnings", "lost_partitions")
     GRID_ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     UNITS_FIELD_NUMBER: _ClassVar[int]
@@ -112,6 +112,7 @@ class StatusResponse(_message.Message):
     TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
     CONTROL_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    LOST_PARTITIONS_FIELD_NUMBER: _ClassVar[int]
     grid_id: str
     version: str
     units: _containers.RepeatedCompositeFieldContainer[UnitStatus]
@@ -120,7 +121,8 @@ class StatusResponse(_message.Message):
     table_version: int
     control_address: str
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, grid_id: _Optional[str] = ..., version: _Optional[str] = ..., units: _Optional[_Iterable[_Union[UnitStatus, _Mapping]]] = ..., partitions: _Optional[_Union[PartitionSummary, _Mapping]] = ..., pump: _Optional[_Union[PumpStatus, _Mapping]] = ..., table_version: _Optional[int] = ..., control_address: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    lost_partitions: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, grid_id: _Optional[str] = ..., version: _Optional[str] = ..., units: _Optional[_Iterable[_Union[UnitStatus, _Mapping]]] = ..., partitions: _Optional[_Union[PartitionSummary, _Mapping]] = ..., pump: _Optional[_Union[PumpStatus, _Mapping]] = ..., table_version: _Optional[int] = ..., control_address: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ..., lost_partitions: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class CreateSpaceRequest(_message.Message):
     __slots__ = ("name", "schema")

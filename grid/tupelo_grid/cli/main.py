@@ -176,6 +176,20 @@ def _add_repairs(commands: Any) -> None:
     promote.add_argument("--yes", action="store_true", help="do not ask")
     _add_grid_options(promote)
 
+    rebuild = _add(
+        commands, "rebuild-state", "rebuild.rebuild", "make a lost state file from running units"
+    )
+    rebuild.add_argument("--data-dir", metavar="DIR", help="of the grid (default: .tupelo)")
+    rebuild.add_argument(
+        "--unit-address",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        dest="unit_addresses",
+        help="of a unit that runs elsewhere; repeatable",
+    )
+    _add_grid_options(rebuild)
+
 
 def _add_data(commands: Any) -> None:
     get = _add(commands, "get", "data.get", "print the value of a key as JSON")

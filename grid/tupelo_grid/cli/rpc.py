@@ -35,6 +35,12 @@ def admin_stub(address: str) -> Iterator[Any]:
 
 
 @contextmanager
+def unit_stub(address: str) -> Iterator[Any]:
+    with grpc.insecure_channel(address, options=channel_options(GridConfig())) as channel:
+        yield admin_pb2_grpc.UnitStub(channel)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
 def space_stub(address: str) -> Iterator[Any]:
     with grpc.insecure_channel(address, options=channel_options(GridConfig())) as channel:
         yield data_pb2_grpc.SpaceStub(channel)  # type: ignore[no-untyped-call]

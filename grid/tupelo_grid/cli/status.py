@@ -110,6 +110,7 @@ def as_dict(response: admin_pb2.StatusResponse) -> dict[str, Any]:
             "error": pump.error,
         },
         "warnings": list(response.warnings),
+        "lost_partitions": list(response.lost_partitions),
     }
 
 

@@ -147,7 +147,6 @@ def _until_serving(process: subprocess.Popen[bytes], config: GridConfig) -> Any:
     while time.monotonic() < deadline and process.poll() is None:
         # Control knows best what does not run; messaging is what clients come to.
         status = status_at(config.control_address, timeout_s)
-        _check_not_lost(status, config)
         serving = status is not None and is_serving(status, config)
         if serving and status_at(config.messaging_address, timeout_s) is not None:
             return status
@@ -163,28 +162,19 @@ def _until_serving(process: subprocess.Popen[bytes], config: GridConfig) -> Any:
     )
 
 
-def _check_not_lost(status: Any, config: GridConfig) -> None:
-    """Waiting does not bring a LOST partition back, so when all are it is said at once."""
-    if status is None or not 0 < status.partitions.total == status.partitions.lost:
-        return
-    raise CliError(
-        ExitCode.FAILED,
-        f"all {status.partitions.total} partitions of the grid in {config.data_dir} are LOST: its "
-        f"units died together, and what had not reached the store is gone",
-        f"start a new grid with another --data-dir; what was stored is in "
-        f"{config.store_url or 'store.sqlite of the old one'}",
-    )
-
-
 def is_serving(status: Any, config: GridConfig) -> bool:
-    """A single unit cannot have a backup; then ready primaries are all there can be."""
+    """A single unit cannot have a backup; then ready primaries are all there can be.
+
+    Nothing is waited for that does not come by waiting: what is LOST an operator has to decide
+    about, and for that the grid must be up.
+    """
     parts = status.partitions
     running = sum(1 for unit in status.units if unit.state == "running")
     if not parts.total or running < config.units:
         return False
     if running > config.backups:
-        return bool(parts.healthy == parts.total)
-    return bool(parts.healthy + parts.under_replicated == parts.total)
+        return bool(parts.healthy + parts.lost == parts.total)
+    return bool(parts.healthy + parts.under_replicated + parts.lost == parts.total)
 
 
 def _partitions(status: Any) -> str:

@@ -108,6 +108,7 @@ class GridView:
             table_version=view.table_version,
             control_address=self._config.control_address,
             warnings=warnings,
+            lost_partitions=_lost(view),
         )
 
     async def _read(self, warnings: list[str]) -> View:
@@ -179,9 +180,7 @@ class GridView:
         warnings: list[str],
     ) -> None:
         if summary.lost:
-            lost = sorted(
-                number for number, one in view.parts.items() if one.state is PartitionState.LOST
-            )
+            lost = _lost(view)
             named = ", ".join(map(str, lost[:LOST_NAMED_MAX])) + (
                 ", ..." if len(lost) > LOST_NAMED_MAX else ""
             )
@@ -195,6 +194,10 @@ class GridView:
                 f"backups={backups} needs {backups + 1} units: with {len(units)} each entry has "
                 f"fewer copies; `tupelo scale {backups + 1}`"
             )
+
+
+def _lost(view: View) -> list[int]:
+    return sorted(n for n, one in view.parts.items() if one.state is PartitionState.LOST)
 
 
 def _newest_by_unit(leases: Mapping[str, Lease]) -> dict[str, Lease]:

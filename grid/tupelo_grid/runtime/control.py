@@ -21,13 +21,15 @@ from tupelo_grid.coordinator.holdings import LengthsAsker
 from tupelo_grid.coordinator.port import StateStore
 from tupelo_grid.coordinator.promotion import Promoter
 from tupelo_grid.coordinator.service import StateStoreServicer
-from tupelo_grid.coordinator.sqlite import SqliteStateStore, StateFileError
+from tupelo_grid.coordinator.sqlite import SqliteStateStore
+from tupelo_grid.coordinator.state_file import StateFileError
 from tupelo_grid.core.table import GRID_KEY, GridInfo, decode_grid, encode
 from tupelo_grid.deployment.admin import GridAdmin
 from tupelo_grid.deployment.local import LocalDeployment
 from tupelo_grid.runtime.clock import MachineClock
 from tupelo_grid.runtime.errors import FatalStartError
 from tupelo_grid.runtime.process import Announce
+from tupelo_grid.runtime.runfiles import live_processes
 from tupelo_grid.runtime.servers import open_server
 from tupelo_grid.runtime.take_down import finish, take_down
 
@@ -81,7 +83,16 @@ async def run_control(
 
 @asynccontextmanager
 async def _open_state(config: GridConfig) -> AsyncIterator[SqliteStateStore]:
-    store = SqliteStateStore(Path(config.data_dir) / STATE_FILE, config)
+    path = Path(config.data_dir) / STATE_FILE
+    left = [run.name for run in live_processes(config.data_dir).values() if run.incarnation]
+    if left and not path.exists():
+        # A new file would begin another grid, which those units are no part of.
+        raise FatalStartError(
+            f"the state file {path} is gone, and units of its grid still run: {', '.join(left)}",
+            f"`tupelo rebuild-state --data-dir {config.data_dir}` makes it anew from what they "
+            f"hold",
+        )
+    store = SqliteStateStore(path, config)
     try:
         await store.__aenter__()
     except StateFileError as error:
