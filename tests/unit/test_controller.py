@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 
-import pytest
 from tupelo_grid.core.controller import Controller
-from tupelo_grid.core.failover import PARTS_PER_TXN, depose_dead, force
+from tupelo_grid.core.failover import PARTS_PER_TXN, depose_dead
 from tupelo_grid.core.statestore import TXN_OPERATIONS_MAX
-from tupelo_grid.core.table import PartitionState, decode_lease, encode, lease_key, part_key
+from tupelo_grid.core.table import PartitionState, encode, lease_key, part_key
 
 from tests.unit.controller_grid import SETTINGS, Grid, started
 
@@ -336,46 +335,6 @@ def test_two_controllers_do_not_disturb_each_other() -> None:
     grid.join("unit-9")
     grid.run(30)
     grid.settled()
-
-
-def test_forced_promotion_names_what_may_be_lost() -> None:
-    grid, (first, second, third) = started()
-    partition = next(
-        p for p, v in grid.view().parts.items() if set(v.config.in_sync) == {first, second}
-    )
-    members = grid.controllers[0].members(grid.view(), grid.now)
-    with pytest.raises(ValueError, match="needs no forcing"):
-        force(grid.view(), members, partition, [third], {})
-    grid.kill(first, seen=True)
-    grid.kill(second, seen=True)
-    grid.control()
-    members = grid.controllers[0].members(grid.view(), grid.now)
-    with pytest.raises(ValueError, match="live lease"):
-        force(grid.view(), members, partition, [first], {})
-    with pytest.raises(ValueError, match="no partition 999"):
-        force(grid.view(), members, 999, [third], {})
-    forced = force(grid.view(), members, partition, [first, third], {third: {partition: 12}})
-    assert "12 records" in forced.may_lose
-    assert first in forced.may_lose
-    epoch = grid.part(partition).epoch
-    assert grid.state.txn(forced.txn.conditions, forced.txn.puts).succeeded
-    config = grid.part(partition)
-    assert (config.primary, config.in_sync) == (third, (third,))
-    assert (config.epoch, config.state) == (epoch + 1, PartitionState.OK)
-
-
-def test_forcing_a_partition_whose_primary_is_dead_but_not_deposed_fences_it() -> None:
-    grid, (first, second, third) = started()
-    partition = next(
-        p for p, v in grid.view().parts.items() if set(v.config.in_sync) == {first, second}
-    )
-    primary = grid.part(partition).primary
-    grid.kill(first, seen=True)
-    grid.kill(second, seen=True)
-    members = grid.controllers[0].members(grid.view(), grid.now)
-    forced = force(grid.view(), members, partition, [third], {})
-    assert lease_key(primary) in dict(forced.txn.conditions)
-    assert decode_lease(forced.txn.puts[lease_key(primary)]).fenced
 
 
 def test_what_cannot_be_decoded_is_left_alone_and_named() -> None:
