@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tupelo.codec import DECODE_ERRORS
 from tupelo.config import ClientConfig
 from tupelo.errors import ResultCode, TooLarge
 from tupelo.kinds import WRITES
@@ -247,7 +248,7 @@ def read_detail(detail: ErrorDetail) -> tuple[str, dict[str, Any]]:
     if detail.fields:
         try:
             fields = msgspec.msgpack.decode(detail.fields, type=dict[str, Any])
-        except msgspec.MsgspecError as error:
+        except DECODE_ERRORS as error:
             raise GarbledAnswer(f"error fields are not a MessagePack map: {error}") from error
     return detail.message, fields
 

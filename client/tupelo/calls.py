@@ -9,7 +9,7 @@ import msgspec
 
 from tupelo._unit.command import Command
 from tupelo.batch import Outcome
-from tupelo.codec import decode_value, encode_key, encode_value
+from tupelo.codec import DECODE_ERRORS, decode_value, encode_key, encode_value
 from tupelo.errors import ApplicationError, InvalidArgument, ResultCode, UnknownCommand
 from tupelo.routing import RouteTable
 
@@ -78,7 +78,7 @@ def command_info(table: RouteTable, name: str) -> CommandInfo | None:
         return None
     try:
         return msgspec.json.decode(published, type=CommandInfo)
-    except msgspec.MsgspecError as error:
+    except DECODE_ERRORS as error:
         raise InvalidArgument(f"what the grid says of {name!r} cannot be read: {error}") from None
 
 
@@ -112,6 +112,6 @@ def application_error(
         code, message, fields = msgspec.msgpack.decode(
             payload, type=tuple[str, str, dict[str, Any]]
         )
-    except msgspec.MsgspecError as error:
+    except DECODE_ERRORS as error:
         return ApplicationError(f"the command failed with an error that cannot be read: {error}")
     return known.get(code, ApplicationError).from_wire(code, message, fields)

@@ -27,6 +27,8 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder().decode
 _PLAIN: Final = frozenset({type(None), bool, int, str, bytes})
 _ENCODE_ERRORS: Final = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
+# Text that is no UTF-8, and what is nested too deep, are not msgspec's own errors.
+DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _KEY_HELP: Final = (
     "a key is None, a bool, int, float, str or bytes, or a flat tuple or list of these"
 )
@@ -84,7 +86,7 @@ def encode_value(value: Any) -> bytes:
 def decode_value(data: bytes) -> Any:
     try:
         return _decode(data)
-    except msgspec.MsgspecError as error:
+    except DECODE_ERRORS as error:
         raise InvalidArgument(f"the stored value is not MessagePack: {error}") from None
 
 
@@ -276,7 +278,7 @@ def _typed_values(entry_type: type[Any]) -> _Codec:
     def decode(data: bytes) -> Any:
         try:
             return decoder(data)
-        except msgspec.MsgspecError as error:
+        except DECODE_ERRORS as error:
             raise InvalidArgument(
                 f"a stored entry does not fit {entry_type.__name__}: {error}"
             ) from None
@@ -318,7 +320,7 @@ def _dict_values(schema: SpaceSchema) -> _Codec:
     def decode(data: bytes) -> Any:
         try:
             return msgspec.structs.asdict(decoder(data))
-        except msgspec.MsgspecError as error:
+        except DECODE_ERRORS as error:
             raise InvalidArgument(
                 f"a stored entry does not fit space {schema.name!r}: {error}"
             ) from None

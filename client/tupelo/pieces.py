@@ -20,6 +20,7 @@ from tupelo.batch import (
     timeout_ms,
     too_large,
 )
+from tupelo.codec import DECODE_ERRORS
 from tupelo.config import ClientConfig
 from tupelo.errors import ResultCode, TupeloError
 from tupelo.kinds import GET, PUT
@@ -278,14 +279,14 @@ def decode_page(value: bytes) -> list[tuple[bytes, bytes, int]]:
     """The rows of a scan's answer. Raises GarbledAnswer."""
     try:
         return msgspec.msgpack.decode(value, type=list[tuple[bytes, bytes, int]])
-    except msgspec.MsgspecError as error:
+    except DECODE_ERRORS as error:
         raise GarbledAnswer(f"a page of a scan is malformed: {error}") from error
 
 
 def decode_count(value: bytes) -> int:
     try:
         return msgspec.msgpack.decode(value, type=int)
-    except msgspec.MsgspecError as error:
+    except DECODE_ERRORS as error:
         raise GarbledAnswer(f"a count is malformed: {error}") from error
 
 

@@ -70,4 +70,7 @@ def encode_schema(schema: SpaceSchema) -> bytes:
 
 def decode_schema(data: bytes) -> SpaceSchema:
     """Raises msgspec.ValidationError when the JSON is not a schema."""
-    return msgspec.json.decode(data, type=SpaceSchema)
+    try:
+        return msgspec.json.decode(data, type=SpaceSchema)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.ValidationError(f"it is not JSON: {error}") from error

@@ -9,7 +9,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import msgspec
 
-from tupelo.codec import encode_key
+from tupelo.codec import DECODE_ERRORS, encode_key
 from tupelo.errors import ApplicationError, InvalidArgument
 
 P = ParamSpec("P")
@@ -98,7 +98,7 @@ class Command(Generic[P, R]):
         caller and grid have different versions of the processing unit."""
         try:
             result: R = self._result_decoder.decode(data)
-        except msgspec.MsgspecError as error:
+        except DECODE_ERRORS as error:
             raise InvalidArgument(
                 f"{self.name} returned what its annotation here does not allow: {error}; is this "
                 f"the version of the processing unit that the grid runs?"
@@ -111,7 +111,7 @@ class Command(Generic[P, R]):
         """The call that is to run, and its route bytes. Raises InvalidArgument."""
         try:
             arguments = self._arguments_decoder.decode(data)
-        except msgspec.MsgspecError as error:
+        except DECODE_ERRORS as error:
             raise InvalidArgument(f"{self.name}: {_in_words(error)}") from None
         values = msgspec.structs.astuple(arguments)
         positional = self._positional

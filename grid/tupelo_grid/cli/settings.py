@@ -98,7 +98,7 @@ def _from_file(file: str) -> dict[str, Any]:
         values = tomllib.loads(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
         raise CliError(ExitCode.USAGE, f"{file} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CliError(ExitCode.USAGE, f"{file} is not TOML: {error}") from error
     return _checked(values, file + ", {}")
 

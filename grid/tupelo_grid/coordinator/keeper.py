@@ -25,6 +25,7 @@ from tupelo_grid.core.table import (
     COMMAND_PREFIX,
     GRID_KEY,
     LEASE_PREFIX,
+    MALFORMED,
     PART_PREFIX,
     SPACE_PREFIX,
     GridInfo,
@@ -228,7 +229,7 @@ def _advance(
     """The state with `keys` as they are in `entries`; with `everything`, nothing but these."""
     grid = state.grid
     if GRID_KEY in keys:
-        grid = decode_grid(entries[GRID_KEY].value)
+        grid = _merge({}, entries, {GRID_KEY}, GRID_KEY, decode_grid, False).get("", grid)
     table = state.table.merge(_parts(state.table, entries, keys))
     leases = _merge(state.leases, entries, keys, LEASE_PREFIX, decode_lease, everything)
     if _lasting(leases) == _lasting(state.leases):
@@ -246,11 +247,15 @@ def _parts(
 ) -> dict[int, Versioned]:
     parts: dict[int, Versioned] = {}
     for key in keys:
-        if key.startswith(PART_PREFIX):
+        if not key.startswith(PART_PREFIX):
+            continue
+        try:
             number, entry = int(key[len(PART_PREFIX) :]), entries[key]
             known = table.parts.get(number)
             if known is None or known.revision < entry.revision:
                 parts[number] = Versioned(decode_config(entry.value), entry.revision)
+        except MALFORMED as error:
+            log.warning("%s in the state store cannot be read: %s", key, error)
     return parts
 
 
@@ -270,7 +275,7 @@ def _merge(
     for key in changed:
         try:
             merged[key[len(prefix) :]] = decode(entries[key].value)
-        except (msgspec.DecodeError, ValueError) as error:
+        except MALFORMED as error:
             log.warning("%s in the state store cannot be read: %s", key, error)
     return merged
 

@@ -111,7 +111,7 @@ class SnapshotBuilder:
         """Raises SnapshotError for anything but a whole snapshot."""
         try:
             return self._build()
-        except (msgspec.MsgspecError, ValueError, TypeError, IndexError) as error:
+        except (msgspec.MsgspecError, ValueError, TypeError, LookupError, RecursionError) as error:
             raise SnapshotError(f"unreadable: {error}") from error
 
     def _build(self) -> Partition:

@@ -31,6 +31,9 @@ NEXT_INCARNATION_KEY = "next_incarnation"
 
 FENCED = "fenced"
 
+# What decoding a key or value raises that nobody of us has written.
+MALFORMED = (ValueError, msgspec.DecodeError, RecursionError)
+
 
 class GridInfo(msgspec.Struct, frozen=True):
     """What a grid is.

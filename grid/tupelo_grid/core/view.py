@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-import msgspec
-
 from tupelo_grid.core.membership import LeaseObserver
 from tupelo_grid.core.placement import UnitInfo
 from tupelo_grid.core.statestore import KeyValue, Snapshot
 from tupelo_grid.core.table import (
     GRID_KEY,
     LEASE_PREFIX,
+    MALFORMED,
     PART_PREFIX,
     GridInfo,
     Lease,
@@ -66,7 +65,7 @@ class ViewReader:
                     leases[key[len(LEASE_PREFIX) :]] = self._lease(key, kv)
                 elif key == GRID_KEY:
                     grid = decode_grid(kv.value)
-            except (ValueError, msgspec.DecodeError):
+            except MALFORMED:
                 malformed.append(key)
         self._parts = {k: v for k, v in self._parts.items() if k in snapshot.entries}
         self._leases = {k: v for k, v in self._leases.items() if k in snapshot.entries}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 
 from tupelo_grid.coordinator.port import Snapshot, StateStore, StoreAway, StoreInDoubt
 from tupelo_grid.core.clock import Clock
@@ -24,16 +24,9 @@ from tupelo_grid.core.membership import (
     SendRenewal,
     Tick,
 )
-from tupelo_grid.core.table import (
-    LEASE_PREFIX,
-    PART_PREFIX,
-    Lease,
-    Versioned,
-    decode_config,
-    decode_lease,
-    lease_key,
-)
+from tupelo_grid.core.table import lease_key
 from tupelo_grid.core.unit import Unit
+from tupelo_grid.core.view import ViewReader
 
 log = logging.getLogger(__name__)
 
@@ -130,21 +123,7 @@ class LeaseLoop:
     def _act(self, ticket: int) -> None:
         snapshot = self._snapshots.pop(ticket, None)
         if snapshot is not None:
-            self._unit.set_leases(leases_of(snapshot))
-            self._unit.set_table(parts_of(snapshot))
-
-
-def leases_of(snapshot: Snapshot) -> Mapping[str, Lease]:
-    return {
-        key[len(LEASE_PREFIX) :]: decode_lease(entry.value)
-        for key, entry in snapshot.entries.items()
-        if key.startswith(LEASE_PREFIX)
-    }
-
-
-def parts_of(snapshot: Snapshot) -> Mapping[int, Versioned]:
-    return {
-        int(key[len(PART_PREFIX) :]): Versioned(decode_config(entry.value), entry.revision)
-        for key, entry in snapshot.entries.items()
-        if key.startswith(PART_PREFIX)
-    }
+            # Rows that make no sense are passed over: they must not keep a unit from its lease.
+            view = ViewReader().read(snapshot)
+            self._unit.set_leases({name: held.lease for name, held in view.leases.items()})
+            self._unit.set_table(view.parts)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
+from tupelo.codec import DECODE_ERRORS
 from tupelo.errors import CommandFailed
 from tupelo.schema import encode_schema
 from tupelo.v1.data_pb2 import RouteRequest, RouteResponse, SpaceInfo
@@ -36,7 +37,7 @@ def decode_command(name: str, data: bytes) -> CommandInfo:
     """Raises CommandFailed when a unit of another version wrote something else."""
     try:
         return msgspec.json.decode(data, type=CommandInfo)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except DECODE_ERRORS as error:
         raise CommandFailed(
             f"what the grid knows of command {name!r} cannot be read: {error}; is the unit that "
             "declares it of the same version of tupelo?"

@@ -152,7 +152,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise UnitLoadError(f"{path} cannot be read: {error.strerror}", "check it") from error
     except UnicodeDecodeError as error:
         raise UnitLoadError(f"{path} is not UTF-8 text: {error}", "save it as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UnitLoadError(f"{path} is not TOML: {error}", "correct that line") from error
     except msgspec.ValidationError as error:
         raise UnitLoadError(
