@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -93,7 +94,7 @@ def spread(seconds: Sequence[float]) -> dict[str, float]:
     ordered = sorted(seconds)
 
     def at(share: float) -> float:
-        return round(ordered[max(0, -int(-share * len(ordered) // 1) - 1)], 3)
+        return round(ordered[math.ceil(share * len(ordered)) - 1], 3)
 
     return {"p50": at(0.5), "p99": at(0.99), "max": at(1.0), "n": len(ordered)}
 
@@ -176,7 +177,8 @@ class Run:
         outcome, kind = self.outcome, fault.kind
         primaries = [waits[number] for number in sorted(hit.primaries)]
         backups = [waits[number] for number in sorted(hit.backups)]
-        outcome.failover_s.setdefault(kind, []).extend(primaries)
+        if primaries:
+            outcome.failover_s.setdefault(kind, []).extend(primaries)
         outcome.recovery_s.setdefault(kind, []).append(recovery_s)
         if backups:
             outcome.stall_s.setdefault(kind, []).extend(backups)
