@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from tupelo.errors import OutcomeUnknown, ResultCode, TupeloError
 from tupelo.retry import NOT_SENT, Attempts, Failure, RetryBudget, RetryPolicy
-from tupelo.session import Sessions, session_id
+from tupelo.session import SESSION_RANDOM_BITS, Sessions, session_id
 from tupelo_grid.core import batch as kinds
 from tupelo_grid.core.batch import Batch, Bulk, Pending
 from tupelo_grid.core.table import Versioned
@@ -41,14 +41,8 @@ class Client:
             world.loop.after(world.rng.random() * 0.2, self._next)
 
     def _make_id(self) -> int:
-        """Two sessions of one id are possible (1 in 4 million within a millisecond) and would be
-        taken for one; thousands of runs come across it, so that is kept out of them here."""
-        while True:
-            now_ms, chance = int(self.world.loop.now * 1000), self.world.rng.getrandbits(22)
-            made = session_id(now_ms, chance)
-            if made not in self.world.session_ids:
-                self.world.session_ids.add(made)
-                return made
+        bits = self.world.rng.getrandbits(SESSION_RANDOM_BITS)
+        return session_id(int(self.world.loop.now * 1000), bits)
 
     def deliver(self, call: Callable[..., None], *args: Any) -> None:
         call(*args)

@@ -47,7 +47,6 @@ class World:
         self.rng = rng
         self.transcript = transcript
         self.operations = 0
-        self.session_ids: set[int] = set()
         self.loop = Loop()
         self.net = Network(self.loop, rng)
         self.net.loss, self.net.repeat, self.net.slow = plan.loss, plan.repeat, plan.slow

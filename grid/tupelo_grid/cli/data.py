@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 from tupelo.schema import decode_schema
+from tupelo.session import SESSION_RANDOM_BITS, session_id
 from tupelo.v1 import data_pb2
 
 from tupelo_grid.cli.output import CliError, ExitCode, say, say_json, show_table
@@ -150,7 +151,7 @@ def as_json(text: str) -> str:
 
 def new_token() -> tuple[int, int]:
     """Of a session that has one operation: a repeated call has one effect."""
-    return int(time.time() * 1000) << 22 | secrets.randbits(22), 1
+    return session_id(int(time.time() * 1000), secrets.randbits(SESSION_RANDOM_BITS)), 1
 
 
 def plain(packed: bytes) -> Any:

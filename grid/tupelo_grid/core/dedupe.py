@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tupelo.session import SESSION_PERIOD_MS, session_id
+
 from tupelo_grid.core.records import Record, Result
 
 # The sequence of the record, when the result is OK with that sequence; else both.
@@ -25,7 +27,7 @@ NEW_SESSION = -1
 
 def session_now(now_ms: int) -> int:
     """Above every session that a client with a true clock has made until now."""
-    return (now_ms + 1) << 22
+    return session_id(now_ms + SESSION_PERIOD_MS, 0)
 
 
 class SessionState:

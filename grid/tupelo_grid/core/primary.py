@@ -100,7 +100,7 @@ class Primary:
             self.ready
             and self.swap is None
             and not (config.learner or config.leaving or config.next_primary or config.load)
-            and all([progress.phase is STREAMING for progress in self.replicas])
+            and all(progress.phase is STREAMING for progress in self.replicas)
         )
 
     @property

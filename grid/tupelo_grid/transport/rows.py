@@ -5,7 +5,7 @@ out by whatever the server carries batches out with: a unit by itself, a router 
 
 A call without a session is numbered in a session of this server: it has at most one effect however
 often the server tries, but a caller who repeats it makes a new call. A caller who gives `session`
-(a number of its own choice, Unix milliseconds << 22 | random bits) and an `op_number` that counts
+(a number of its own choice, as `tupelo.session.session_id` makes it) and an `op_number` that counts
 from 1 may repeat the same call safely.
 """
 
