@@ -31,6 +31,9 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         lease_margin: e: a lease is overdue after lease_s * (1 + e) without change.
         silent_backup_s: T: a backup that acknowledged nothing for so long is taken out of sync.
         heartbeat_s: pause between replication frames of an idle stream.
+        digest_interval_s: the digests of all partitions are compared between primary and backups
+            once in so long, or in as long as that takes.
+        digest_entries_max: a partition with more entries is not compared.
         settle_s: membership must have been steady for so long before partitions are moved.
         moves_per_unit_max: partitions that a unit may receive at the same time.
 
@@ -111,6 +114,8 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lease_margin: float = 0.08
     silent_backup_s: float = 1.5
     heartbeat_s: float = 0.1
+    digest_interval_s: float = 30.0
+    digest_entries_max: int = 100_000
     settle_s: float = 1.0
     moves_per_unit_max: int = 8
 

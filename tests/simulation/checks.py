@@ -64,6 +64,8 @@ class Checks:
     def stepped(self, process: Process) -> None:
         unit = process.unit
         marks = self._marks.setdefault(process.incarnation, {})
+        if unit.audit.found:
+            raise Violation(f"{process.incarnation} differs from its primary: {unit.audit.found}")
         for number, held in unit.replicas.items():
             mark = marks.get(number)
             if mark is None or mark.held is not held:

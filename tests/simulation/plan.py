@@ -103,6 +103,7 @@ def draw(seed: int, rng: random.Random) -> Plan:
             min_in_sync=2 if rng.random() < 0.2 else 1,
             silent_backup_s=0.4,
             heartbeat_s=0.05,
+            digest_interval_s=1.0,
             journal_bytes_max=rng.choice((40_000, 512 * 1024 * 1024)),
             pipeline_records_max=rng.choice((8, 65_536)),
             frames_pending_max=rng.choice((6, 4096)),

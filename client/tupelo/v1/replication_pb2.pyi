@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ReplicationFrame(_message.Message):
-    __slots__ = ("grid_id", "sender", "receiver", "stream_id", "position", "appends", "catch_ups", "snapshots", "probe_partitions", "probe_epochs", "probe_revisions", "confirm_partitions", "confirm_epochs", "commit_partitions", "commit_epochs", "commit_sequences", "persisted_sequences")
+    __slots__ = ("grid_id", "sender", "receiver", "stream_id", "position", "appends", "catch_ups", "snapshots", "probe_partitions", "probe_epochs", "probe_revisions", "confirm_partitions", "confirm_epochs", "commit_partitions", "commit_epochs", "commit_sequences", "persisted_sequences", "audit_kinds", "audit_partitions", "audit_epochs", "audit_sequences", "audit_digests")
     GRID_ID_FIELD_NUMBER: _ClassVar[int]
     SENDER_FIELD_NUMBER: _ClassVar[int]
     RECEIVER_FIELD_NUMBER: _ClassVar[int]
@@ -25,6 +25,11 @@ class ReplicationFrame(_message.Message):
     COMMIT_EPOCHS_FIELD_NUMBER: _ClassVar[int]
     COMMIT_SEQUENCES_FIELD_NUMBER: _ClassVar[int]
     PERSISTED_SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    AUDIT_KINDS_FIELD_NUMBER: _ClassVar[int]
+    AUDIT_PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    AUDIT_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    AUDIT_SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    AUDIT_DIGESTS_FIELD_NUMBER: _ClassVar[int]
     grid_id: bytes
     sender: str
     receiver: str
@@ -42,7 +47,12 @@ class ReplicationFrame(_message.Message):
     commit_epochs: _containers.RepeatedScalarFieldContainer[int]
     commit_sequences: _containers.RepeatedScalarFieldContainer[int]
     persisted_sequences: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, grid_id: _Optional[bytes] = ..., sender: _Optional[str] = ..., receiver: _Optional[str] = ..., stream_id: _Optional[int] = ..., position: _Optional[int] = ..., appends: _Optional[_Union[AppendColumns, _Mapping]] = ..., catch_ups: _Optional[_Iterable[_Union[CatchUp, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[SnapshotChunk, _Mapping]]] = ..., probe_partitions: _Optional[_Iterable[int]] = ..., probe_epochs: _Optional[_Iterable[int]] = ..., probe_revisions: _Optional[_Iterable[int]] = ..., confirm_partitions: _Optional[_Iterable[int]] = ..., confirm_epochs: _Optional[_Iterable[int]] = ..., commit_partitions: _Optional[_Iterable[int]] = ..., commit_epochs: _Optional[_Iterable[int]] = ..., commit_sequences: _Optional[_Iterable[int]] = ..., persisted_sequences: _Optional[_Iterable[int]] = ...) -> None: ...
+    audit_kinds: bytes
+    audit_partitions: _containers.RepeatedScalarFieldContainer[int]
+    audit_epochs: _containers.RepeatedScalarFieldContainer[int]
+    audit_sequences: _containers.RepeatedScalarFieldContainer[int]
+    audit_digests: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, grid_id: _Optional[bytes] = ..., sender: _Optional[str] = ..., receiver: _Optional[str] = ..., stream_id: _Optional[int] = ..., position: _Optional[int] = ..., appends: _Optional[_Union[AppendColumns, _Mapping]] = ..., catch_ups: _Optional[_Iterable[_Union[CatchUp, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[SnapshotChunk, _Mapping]]] = ..., probe_partitions: _Optional[_Iterable[int]] = ..., probe_epochs: _Optional[_Iterable[int]] = ..., probe_revisions: _Optional[_Iterable[int]] = ..., confirm_partitions: _Optional[_Iterable[int]] = ..., confirm_epochs: _Optional[_Iterable[int]] = ..., commit_partitions: _Optional[_Iterable[int]] = ..., commit_epochs: _Optional[_Iterable[int]] = ..., commit_sequences: _Optional[_Iterable[int]] = ..., persisted_sequences: _Optional[_Iterable[int]] = ..., audit_kinds: _Optional[bytes] = ..., audit_partitions: _Optional[_Iterable[int]] = ..., audit_epochs: _Optional[_Iterable[int]] = ..., audit_sequences: _Optional[_Iterable[int]] = ..., audit_digests: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class AppendColumns(_message.Message):
     __slots__ = ("spaces", "partitions", "epochs", "sequences", "records")
@@ -143,12 +153,13 @@ class ReplicationAck(_message.Message):
     def __init__(self, grid_id: _Optional[bytes] = ..., sender: _Optional[str] = ..., receiver: _Optional[str] = ..., stream_id: _Optional[int] = ..., position: _Optional[int] = ..., reset: bool = ..., positions: _Optional[_Iterable[_Union[PartitionPosition, _Mapping]]] = ...) -> None: ...
 
 class PartitionPosition(_message.Message):
-    __slots__ = ("partition", "epoch", "refused", "last_sequence", "cut_base", "run_starts", "run_epochs")
+    __slots__ = ("partition", "epoch", "refused", "last_sequence", "cut_base", "damaged", "run_starts", "run_epochs")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     CUT_BASE_FIELD_NUMBER: _ClassVar[int]
+    DAMAGED_FIELD_NUMBER: _ClassVar[int]
     RUN_STARTS_FIELD_NUMBER: _ClassVar[int]
     RUN_EPOCHS_FIELD_NUMBER: _ClassVar[int]
     partition: int
@@ -156,6 +167,7 @@ class PartitionPosition(_message.Message):
     refused: bool
     last_sequence: int
     cut_base: int
+    damaged: bool
     run_starts: _containers.RepeatedScalarFieldContainer[int]
     run_epochs: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, partition: _Optional[int] = ..., epoch: _Optional[int] = ..., refused: bool = ..., last_sequence: _Optional[int] = ..., cut_base: _Optional[int] = ..., run_starts: _Optional[_Iterable[int]] = ..., run_epochs: _Optional[_Iterable[int]] = ...) -> None: ...
+    def __init__(self, partition: _Optional[int] = ..., epoch: _Optional[int] = ..., refused: bool = ..., last_sequence: _Optional[int] = ..., cut_base: _Optional[int] = ..., damaged: bool = ..., run_starts: _Optional[_Iterable[int]] = ..., run_epochs: _Optional[_Iterable[int]] = ...) -> None: ...

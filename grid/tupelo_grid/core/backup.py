@@ -15,6 +15,8 @@ from tupelo_grid.core.journal import common_point, epoch_at
 from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.snapshot import SnapshotBuilder, SnapshotError
 
+TakeAudit = Callable[[str, Partition, tuple[int, int, int, int, int]], None]
+
 
 @dataclass(slots=True)
 class Inbound:
@@ -25,6 +27,10 @@ class Inbound:
     accepted: set[int] = field(default_factory=set)
     refused: set[int] = field(default_factory=set)
     builders: dict[int, SnapshotBuilder] = field(default_factory=dict)
+
+
+def _no_audit(sender: str, held: Partition, audit: tuple[int, int, int, int, int]) -> None:
+    """Until somebody compares digests."""
 
 
 class Receiver:
@@ -47,6 +53,9 @@ class Receiver:
         self.epochs = epochs
         self.adopt = adopt
         self.inbound: dict[str, Inbound] = {}
+        self.audit: TakeAudit = _no_audit
+        # Replicas that differ from their primary's at the same record.
+        self._damaged: set[int] = set()
         self._members: dict[int, int] = {}
         self._dropped: dict[int, int] = {}
 
@@ -59,6 +68,7 @@ class Receiver:
             return
         self._dropped[number] = revision
         self.replicas.pop(number, None)
+        self._damaged.discard(number)
         for inbound in self.inbound.values():
             inbound.builders.pop(number, None)
             if number in inbound.accepted:
@@ -69,6 +79,14 @@ class Receiver:
         """Drops the streams of senders that have no lease any more; a late frame begins anew."""
         for sender in [sender for sender in self.inbound if sender not in living]:
             del self.inbound[sender]
+
+    def damaged(self, number: int, sender: str) -> None:
+        """Our replica is not what it should be: its primary has to send it anew."""
+        inbound = self.inbound.get(sender)
+        if inbound is not None and number in inbound.accepted:
+            self._damaged.add(number)
+            inbound.accepted.discard(number)
+            inbound.refused.add(number)
 
     def receive(self, frame: Frame) -> Ack | None:
         """Takes in a frame. None: nothing to say (it was not for us, or out of date)."""
@@ -96,6 +114,10 @@ class Receiver:
                 inbound.refused.add(number)
         for number, epoch, commit, persisted in frame.commits:
             self._commit(inbound, number, epoch, commit, persisted)
+        for audit in frame.audits:
+            number, epoch = audit[1], audit[2]
+            if number in inbound.accepted and epoch == self.epochs[number]:
+                self.audit(frame.sender, self.replicas[number], audit)
         return self._ack(frame.sender, inbound, answers)
 
     def _ack(
@@ -118,7 +140,8 @@ class Receiver:
             return Position(number, epoch, refused, 0, 0, [])
         journal = partition.journal
         cut_base = max(partition.undo_base, partition.commit)
-        return Position(number, epoch, refused, journal.last, cut_base, list(journal.runs))
+        runs, damaged = list(journal.runs), number in self._damaged
+        return Position(number, epoch, refused, journal.last, cut_base, runs, damaged)
 
     def _current(self, inbound: Inbound, number: int, epoch: int) -> bool:
         """Refuses an epoch that is over; takes a higher one on."""
@@ -217,9 +240,11 @@ class Receiver:
         if held is not None:
             end = received.journal.last
             same = held.journal.epoch_at(end) == received.journal.last_epoch
-            if held.journal.last >= end and same:
+            renews = received.number in self._damaged and held.journal.last == end
+            if held.journal.last >= end and same and not renews:
                 return
             assert end >= held.commit, "a snapshot would take back what is committed"
+        self._damaged.discard(received.number)
         self.replicas[received.number] = received
 
     def _commit(

@@ -42,7 +42,7 @@ class Frame:
     `appends` are parallel lists, one element a record; the records follow what the stream already
     carried for their partition. `probes`: (partition, epoch, revision of the configuration that
     the sender acts on). `confirms`: (partition, epoch). `commits`: (partition, epoch, commit,
-    persisted).
+    persisted). `audits`: (kind, partition, epoch, sequence, digest), see core.antientropy.
     """
 
     sender: str
@@ -58,6 +58,7 @@ class Frame:
     probes: list[tuple[int, int, int]] = field(default_factory=list)
     confirms: list[tuple[int, int]] = field(default_factory=list)
     commits: list[tuple[int, int, int, int]] = field(default_factory=list)
+    audits: list[tuple[int, int, int, int, int]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -65,7 +66,8 @@ class Position:
     """Where a replica's journal of a partition ends; `cut_base`: how far back it can be cut.
 
     `refused`: the frame acknowledged did not take effect for the partition, as `epoch` is newer or
-    the journals do not meet.
+    the journals do not meet. `damaged`: the replica is not what its journal says, and needs a
+    snapshot.
     """
 
     partition: int
@@ -74,6 +76,7 @@ class Position:
     last: int
     cut_base: int
     runs: list[Run]
+    damaged: bool = False
 
 
 @dataclass(slots=True)

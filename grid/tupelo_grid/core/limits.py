@@ -19,3 +19,5 @@ class Limits:
     session_window: int = 65_536
     request_timeout_s: float = 10.0
     expire_records_max: int = 1000
+    digest_interval_s: float = 30.0
+    digest_entries_max: int = 100_000

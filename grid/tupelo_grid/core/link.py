@@ -78,6 +78,7 @@ class Link:
     confirms: list[tuple[int, int]] = field(default_factory=list)
     rounds: list[ReadRound] = field(default_factory=list)
     commits: list[tuple[int, int, int, int]] = field(default_factory=list)
+    audits: list[tuple[int, int, int, int, int]] = field(default_factory=list)
     in_flight: deque[Sent] = field(default_factory=deque)
 
     @property
@@ -98,6 +99,7 @@ class Link:
         self.up = False
         self.items, self.catch_ups, self.snapshots = [], [], []
         self.probes, self.confirms, self.rounds, self.commits = [], [], [], []
+        self.audits = []
         self.in_flight.clear()
         return lost
 
@@ -109,6 +111,7 @@ class Link:
             or self.probes
             or self.confirms
             or self.commits
+            or self.audits
         )
 
     def flush(self, now: float, heartbeat_s: float) -> Frame | None:
@@ -131,6 +134,7 @@ class Link:
             frame.snapshots.append(chunk)
             marks.setdefault(progress, 0)
         frame.probes, frame.confirms, frame.commits = self.probes, self.confirms, self.commits
+        frame.audits, self.audits = self.audits, []
         stamped = [(carried, carried.generation, sequence) for carried, sequence in marks.items()]
         self.in_flight.append(Sent(self.position, now, stamped, self.rounds))
         self.catch_ups, self.snapshots = [], []

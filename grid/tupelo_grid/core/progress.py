@@ -129,6 +129,9 @@ class Progress:
         if self.phase is not Phase.PROBING or answer.epoch != self.epoch:
             return
         journal = self._partition.journal
+        if answer.damaged:
+            self._start_snapshot()
+            return
         point = common_point(journal.runs, journal.last, answer.runs, answer.last)
         if point < journal.base or (point < answer.last and point < answer.cut_base):
             self._start_snapshot()

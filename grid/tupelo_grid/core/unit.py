@@ -14,6 +14,7 @@ from tupelo.errors import ResultCode
 
 from tupelo_grid.core.admission import Refusal
 from tupelo_grid.core.answers import Answers, ReadRound
+from tupelo_grid.core.antientropy import Auditor
 from tupelo_grid.core.backup import Receiver
 from tupelo_grid.core.batch import Batch, Pending
 from tupelo_grid.core.clock import Clock
@@ -41,6 +42,7 @@ class Unit:
         loading: partitions this unit is to be primary of once the shell has read them from the
             store and said so by `loaded`.
         lease_until: reads need no confirmation before it.
+        audit: compares replicas with their primaries'.
         dirty: partitions with records committed since the pump last looked; it empties it.
     """
 
@@ -72,6 +74,7 @@ class Unit:
         self.loading: dict[int, Versioned] = {}
         self._last_tick = clock.now()
         self._receiver = Receiver(me, self.replicas, self.epochs, self._adopt_epoch)
+        self.audit = Auditor(self.primaries, self._receiver, limits, self._last_tick)
         self._evaluator = Evaluator(self.serving, self._refuse, space_ttls, runner, limits, clock)
         self._peers = Peers(self._link, self._silent, [])
 
@@ -374,6 +377,7 @@ class Unit:
                 f"than journal_bytes_max; writes go on when the store catches up"
             )
         self.answers.expire(now)
+        self.audit.tick(now)
         self._choose_peers()
 
     def _choose_peers(self) -> None:

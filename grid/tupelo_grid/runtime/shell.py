@@ -277,9 +277,21 @@ class UnitShell:
         """Until cancelled."""
         while True:
             self.unit.tick()
+            self._report_mismatches()
             self.connections.want(self.unit.peers_wanted)
             self.after()
             await asyncio.sleep(self._config.heartbeat_s)
+
+    def _report_mismatches(self) -> None:
+        for partition, sequence, sender in self.unit.audit.found:
+            log.error(
+                "partition %d differs from what its primary %s has at change %d: this should never "
+                "happen; it is fetched anew",
+                partition,
+                sender,
+                sequence,
+            )
+        self.unit.audit.found.clear()
 
     async def close(self) -> None:
         for task in list(self._swapping.values()):

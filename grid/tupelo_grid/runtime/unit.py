@@ -194,7 +194,7 @@ class UnitProcess:
             self.pump,
             lambda: self._state,
             self.pump.drain,
-            lambda: {"loop_lag_p99_us": lag.p99_us()},
+            lambda: {"loop_lag_p99_us": lag.p99_us(), **digest_counters(self.unit)},
             lambda: self._keeper.entries,
         )
         admin_pb2_grpc.add_UnitServicer_to_server(admin, server)  # type: ignore[no-untyped-call]
@@ -282,6 +282,15 @@ class UnitProcess:
         self._space_ttls.update({name: schema.ttl_ms for name, schema in spaces.items()})
 
 
+def digest_counters(unit: Unit) -> dict[str, int]:
+    counts = unit.audit.counts
+    return {
+        "digests_compared": counts.compared,
+        "digest_mismatches": counts.mismatches,
+        "digests_skipped": counts.skipped,
+    }
+
+
 def limits_of(config: GridConfig) -> Limits:
     return Limits(
         min_in_sync=config.min_in_sync,
@@ -293,4 +302,6 @@ def limits_of(config: GridConfig) -> Limits:
         sessions_max=config.sessions_max,
         session_window=config.session_window,
         request_timeout_s=config.request_timeout_s,
+        digest_interval_s=config.digest_interval_s,
+        digest_entries_max=config.digest_entries_max,
     )

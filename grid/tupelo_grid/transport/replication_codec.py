@@ -52,6 +52,12 @@ def encode_frame(frame: Frame, grid_id: bytes) -> pb.ReplicationFrame:
         message.commit_epochs.extend(row[1] for row in frame.commits)
         message.commit_sequences.extend(row[2] for row in frame.commits)
         message.persisted_sequences.extend(row[3] for row in frame.commits)
+    if frame.audits:
+        message.audit_kinds = bytes([row[0] for row in frame.audits])
+        message.audit_partitions.extend(row[1] for row in frame.audits)
+        message.audit_epochs.extend(row[2] for row in frame.audits)
+        message.audit_sequences.extend(row[3] for row in frame.audits)
+        message.audit_digests.extend(row[4] for row in frame.audits)
     return message
 
 
@@ -155,6 +161,16 @@ def decode_frame(message: pb.ReplicationFrame) -> Frame:
                 strict=True,
             )
         )
+        frame.audits = list(
+            zip(
+                message.audit_kinds,
+                message.audit_partitions,
+                message.audit_epochs,
+                message.audit_sequences,
+                message.audit_digests,
+                strict=True,
+            )
+        )
     except (ValueError, IndexError, msgspec.MsgspecError) as error:
         raise BadFrame(str(error)) from error
     return frame
@@ -241,6 +257,7 @@ def encode_ack(ack: Ack, grid_id: bytes) -> pb.ReplicationAck:
                 partition=one.partition,
                 epoch=one.epoch,
                 refused=one.refused,
+                damaged=one.damaged,
                 last_sequence=one.last,
                 cut_base=one.cut_base,
                 run_starts=[start for start, _ in one.runs],
@@ -262,6 +279,7 @@ def decode_ack(message: pb.ReplicationAck) -> Ack:
                 one.last_sequence,
                 one.cut_base,
                 _pairs(one.run_starts, one.run_epochs),
+                one.damaged,
             )
             for one in message.positions
         ]
