@@ -53,6 +53,9 @@ from tupelo_grid.units.loader import LoadedUnits, load_units
 
 log = logging.getLogger(__name__)
 
+# Entries and records are tuples of plain values, which make no cycles: looking for some often is in
+# vain. By default the collector would run after every 700 of them.
+GC_THRESHOLDS = (100_000, 50, 1000)
 # What is under way when the server stops gets so long to end.
 STOP_GRACE_S = 0.5
 SERVICES = ("tupelo.v1.Space", "tupelo.v1.Unit")
@@ -64,6 +67,7 @@ async def run_unit(config: GridConfig, name: str, stop: asyncio.Event, announce:
     # What is loaded now lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     async with AsyncExitStack() as stack:
         control = config.way(name, "control", config.control_address)
         store = await stack.enter_async_context(RemoteStateStore(control, config))
