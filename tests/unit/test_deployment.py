@@ -136,6 +136,36 @@ async def test_children_start_drain_and_stop_in_order(config, mode, tmp_path):
     assert not any(is_alive(run) for run in runs)
 
 
+async def test_an_ordered_restart_is_no_death_and_is_waited_for(config, mode):
+    deaths = Deaths()
+    async with LocalDeployment(config, deaths, Drains()) as deployment:
+        await deployment.ready()
+        before = {run.name: run for run in deployment.processes()}
+        between = []
+        async with deployment.exclusive() as units:
+            assert units == ["unit-1", "unit-2"]
+            with pytest.raises(ValueError, match="already"):
+                async with deployment.exclusive():
+                    pass
+            await deployment.restart("unit-2", lambda: between.append(names(deployment)))
+        assert between == [["messaging", "unit-1"]]
+        after = {run.name: run for run in deployment.processes()}
+        assert after.pop("unit-2") != before.pop("unit-2")
+        assert after == before
+        assert deployment.problems() == []
+        assert deaths.seen.qsize() == 1
+
+
+async def test_a_unit_that_does_not_start_again_says_so(config, mode):
+    async with LocalDeployment(config, Deaths(), Drains()) as deployment:
+        await deployment.ready()
+        mode["mode"] = "fatal"
+        with pytest.raises(FatalStartError):
+            await deployment.restart("unit-1")
+        mode["mode"] = "good"
+        await until(lambda: "unit-1" in names(deployment))
+
+
 async def test_a_killed_unit_is_reported_at_once_and_started_again(config, mode):
     deaths = Deaths()
     async with LocalDeployment(config, deaths, Drains()) as deployment:
