@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from tupelo.errors import ResultCode
 from tupelo.v1.data_pb2 import BatchResult, OpBatch, SessionRequest, SessionResponse
 
 from tupelo_grid.config import GridConfig
-from tupelo_grid.coordinator.port import StateStore, StoreAway, StoreInDoubt
+from tupelo_grid.coordinator.port import StateStore
 from tupelo_grid.core.batch import Pending
 from tupelo_grid.core.clock import Clock
 from tupelo_grid.core.frames import Ack, Frame
-from tupelo_grid.core.swaps import Swap, SwapOutcome, SwapResult
-from tupelo_grid.core.table import (
-    Versioned,
-    decode_config,
-    decode_lease,
-    encode,
-    lease_key,
-    part_key,
-    unit_of,
-)
+from tupelo_grid.core.swaps import SwapResult
+from tupelo_grid.core.table import unit_of
 from tupelo_grid.core.unit import Unit
 from tupelo_grid.runtime.names import Names
+from tupelo_grid.runtime.swapping import Swapper
 from tupelo_grid.transport.columns import to_batch, to_result
 from tupelo_grid.transport.replication import PeerConnections, PeerEvents
 from tupelo_grid.transport.route import RouteCache
@@ -32,11 +26,6 @@ from tupelo_grid.transport.status import detail
 from tupelo_grid.transport.validate import malformed, oversized, validate_batch
 
 log = logging.getLogger(__name__)
-
-# Swaps of different partitions under way at once.
-SWAPS_MAX = 16
-# A guarding lease is renewed every quarter of its duration; to meet that often is bad luck.
-GUARD_ATTEMPTS_MAX = 4
 
 
 class Call:
@@ -74,15 +63,12 @@ class UnitShell:
         self.unit = unit
         self._config = config
         self._clock = clock
-        self._store = store
         self._routes = routes
         self._grid_id = grid_id
         self._partitions = partitions
         self._names = names
         self._flush_due = False
-        self._swapping: dict[int, asyncio.Task[None]] = {}
-        self._swap_next: dict[int, Swap] = {}
-        self._swap_slots = asyncio.Semaphore(SWAPS_MAX)
+        self._swapper = Swapper(store, self._swapped)
         self._loop = asyncio.get_running_loop()
         self.connections = PeerConnections(
             grid_id,
@@ -167,12 +153,7 @@ class UnitShell:
             # Once for all that happens in this turn of the loop: fewer, fuller frames.
             self._loop.call_soon(self._flush)
         for swap in self.unit.take_swaps():
-            if swap.partition in self._swapping:
-                # The core has moved on to a newer configuration, or asks again: it waits for this
-                # one, so it is carried out when the one under way is done.
-                self._swap_next[swap.partition] = swap
-            else:
-                self._start_swap(swap)
+            self._swapper.start(swap)
 
     def _complete(self, pending: Pending) -> None:
         call = pending.token
@@ -220,56 +201,10 @@ class UnitShell:
 
     # -- swaps
 
-    def _start_swap(self, swap: Swap) -> None:
-        self._swapping[swap.partition] = self._loop.create_task(self._swap(swap))
-
-    async def _swap(self, swap: Swap) -> None:
-        try:
-            async with self._swap_slots:
-                result = await self._carry_out(swap)
-        finally:
-            del self._swapping[swap.partition]
-        waiting = self._swap_next.pop(swap.partition, None)
-        if waiting is not None:
-            self._start_swap(waiting)
-        if result.outcome is not SwapOutcome.WON:
-            log.info("swap %s of partition %d: %s", swap.purpose.name, swap.partition, result)
-        self.unit.swapped(result)
+    def _swapped(self, results: Sequence[SwapResult]) -> None:
+        for result in results:
+            self.unit.swapped(result)
         self.after()
-
-    async def _carry_out(self, swap: Swap) -> SwapResult:
-        for _ in range(GUARD_ATTEMPTS_MAX):
-            result = await self._try(swap)
-            if result is not None:
-                return result
-        return SwapResult(swap, SwapOutcome.LOST)
-
-    async def _try(self, swap: Swap) -> SwapResult | None:
-        """None: only the guarding lease was renewed between our read and our swap."""
-        key = part_key(swap.partition)
-        conditions = [(key, swap.revision)]
-        try:
-            if swap.lease_guard:
-                guard = lease_key(swap.lease_guard)
-                entry = (await self._store.read(guard)).entries.get(guard)
-                if entry is None or decode_lease(entry.value).fenced:
-                    return SwapResult(swap, SwapOutcome.LOST)
-                conditions.append((guard, entry.revision))
-            result = await self._store.txn(conditions, {key: encode(swap.config)})
-        except StoreAway:
-            return SwapResult(swap, SwapOutcome.LOST)
-        except StoreInDoubt:
-            return SwapResult(swap, SwapOutcome.IN_DOUBT)
-        if result.succeeded:
-            won = Versioned(swap.config, result.revision)
-            return SwapResult(swap, SwapOutcome.WON, won)
-        current = result.current.get(key)
-        if current is None:
-            return SwapResult(swap, SwapOutcome.LOST)
-        if current.revision == swap.revision:
-            return None
-        known = Versioned(decode_config(current.value), current.revision)
-        return SwapResult(swap, SwapOutcome.LOST, known)
 
     # -- time
 
@@ -294,6 +229,5 @@ class UnitShell:
         self.unit.audit.found.clear()
 
     async def close(self) -> None:
-        for task in list(self._swapping.values()):
-            task.cancel()
+        self._swapper.close()
         await self.connections.close()
