@@ -21,6 +21,7 @@ import random
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
+from unittest.mock import patch
 
 import msgspec
 from tupelo.errors import ResultCode
@@ -105,12 +106,11 @@ class Scenario:
             deadline=unit.clock.now() + ANSWER_S_MAX,
         )
         answers: list[Pending] = []
-        send, world.send_answer = world.send_answer, lambda _, pending: answers.append(pending)  # type: ignore[method-assign,assignment]
-        unit.deliver(unit.incarnation, unit.on_batch, batch, None)
         until = world.loop.now + ANSWER_S_MAX + 1.0
-        while not answers and world.loop.now < until:
-            self._wait("0.01")
-        world.send_answer = send  # type: ignore[method-assign]
+        with patch.object(world, "send_answer", lambda _, pending: answers.append(pending)):
+            unit.deliver(unit.incarnation, unit.on_batch, batch, None)
+            while not answers and world.loop.now < until:
+                self._wait("0.01")
         if not answers:
             return ["no answer"]
         return [_told(answers[0], kind)]
