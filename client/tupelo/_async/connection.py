@@ -26,6 +26,9 @@ from tupelo.v1.data_pb2 import BatchResult, OpBatch, SessionRequest, SessionResp
 
 EOF: Final[Any] = grpc.aio.EOF  # type: ignore[attr-defined]
 
+# Of a frame that is late already: the part of `stall_s` after which the table is asked for again.
+ASK_AGAIN: Final = 0.2
+
 
 class UnitConnection:
     """The multiplexed way to one address.
@@ -316,7 +319,8 @@ class UnitConnection:
             if frame.deadline <= now:
                 self._give_up(frame)
             elif now - frame.asked_at >= self.config.stall_s:
-                frame.asked_at = now
+                # Once it is late, whether it has moved is found out soon after it has.
+                frame.asked_at = now - self.config.stall_s * (1 - ASK_AGAIN)
                 self._stalled(frame)
         if self._drained is not None and not (self._flying or self._waiting()):
             if not self._drained.done():
@@ -326,7 +330,7 @@ class UnitConnection:
             self._sweeper = self._loop.call_later(self.config.sweep_s, self._sweep)
 
     def _stalled(self, frame: Frame) -> None:
-        """A frame got no answer for `stall_s`, or for as long again."""
+        """A frame got no answer for `stall_s`, or for a while longer."""
         self.routes.refresh_soon()
 
     def _give_up(self, frame: Frame) -> None:

@@ -21,7 +21,8 @@ from tupelo_grid.core.view import Members, View, ViewReader
 
 log = logging.getLogger(__name__)
 
-TICKS_PER_LEASE = 8
+# How late a renewal, and that one is missing, may be noticed; both add to a fail-over.
+TICKS_PER_LEASE = 20
 # Sent together; the state file writes what waits for it in one go.
 TXNS_AT_ONCE = 64
 
