@@ -73,6 +73,7 @@ class Unit:
         self._unresolved: dict[int, int] = {}
         self.loading: dict[int, Versioned] = {}
         self._last_tick = clock.now()
+        self._store_heard = clock.now()
         self._receiver = Receiver(me, self.replicas, self.epochs, self._adopt_epoch)
         self.audit = Auditor(self.primaries, self._receiver, limits, self._last_tick)
         self._evaluator = Evaluator(self.serving, self._refuse, space_ttls, runner, limits, clock)
@@ -226,7 +227,12 @@ class Unit:
         lease = self.leases.get(peer)
         if lease is not None and lease.fenced:
             return True
-        return self.clock.now() - self._link(peer).heard > self.limits.silent_backup_s
+        heard = self._link(peer).heard
+        if self.clock.now() - heard <= self.limits.silent_backup_s:
+            return False
+        # Who hears the store as little as the peer may be deaf itself: what it says would still
+        # take healthy replicas out of their sets, and leave a deaf unit as the only member.
+        return self._store_heard >= heard
 
     def flush(self) -> list[Frame]:
         """The frames to send now, at most one a peer."""
@@ -330,6 +336,8 @@ class Unit:
 
     def renewed(self, lease_until: float) -> None:
         """The lease holds until then. After `fenced`, a table read since must follow."""
+        if lease_until > self.lease_until:
+            self._store_heard = self.clock.now()
         self.lease_until = lease_until
         self._suspended = False
 
