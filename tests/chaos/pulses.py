@@ -29,7 +29,7 @@ class Pulse:
 
     Attributes:
         value: written last and acknowledged, at `version`.
-        unknown: values written since then with an unknown outcome.
+        unknown: values whose outcome is unknown; any of them may come late, over newer ones.
         wait_s: see the module; since the last `begin`.
         since_s: when the write under way was first tried; 0 for none.
         answered_s: when the last one was acknowledged.
@@ -42,6 +42,14 @@ class Pulse:
     wait_s: float = 0.0
     since_s: float = 0.0
     answered_s: float = 0.0
+
+    def lost(self, found: tuple[int, int] | None) -> bool:
+        """Whether (value, version) found at the end, None for no entry, breaks the promise."""
+        if not self.version:
+            return False
+        if found is None or found[1] < self.version:
+            return True
+        return found[0] != self.value if found[1] == self.version else found[0] not in self.unknown
 
 
 def key_in(partition: int, partitions: int) -> str:
@@ -118,7 +126,7 @@ class Pulses:
         now = perf_counter()
         pulse.wait_s = max(pulse.wait_s, now - max(pulse.since_s, self.began_s))
         pulse.since_s, pulse.answered_s = 0.0, now
-        pulse.value, pulse.version, pulse.unknown = value, written.version, ()
+        pulse.value, pulse.version = value, written.version
         self._answered.set()
 
     async def lost(self, grid: tupelo.Grid) -> list[str]:
@@ -127,12 +135,7 @@ class Pulses:
         space = grid.space(SPACE)
         found = await asyncio.gather(*(space.entry(pulse.key) for pulse in self.pulses))
         for pulse, entry in zip(self.pulses, found, strict=True):
-            if pulse.version and (
-                entry is None
-                or entry.version < pulse.version
-                or (entry.version == pulse.version and entry.value != pulse.value)
-                or (entry.version > pulse.version and entry.value not in pulse.unknown)
-            ):
+            if pulse.lost(None if entry is None else (entry.value, entry.version)):
                 problems.append(
                     f"pulse {pulse.key!r}: {pulse.value} was acknowledged as version "
                     f"{pulse.version}, and there is {entry}; unknown: {pulse.unknown}"
