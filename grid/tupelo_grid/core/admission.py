@@ -37,6 +37,15 @@ class Admission:
         self.limits = limits
         self.overloaded = ""
 
+    def watch(self, journal_bytes: int) -> None:
+        """Takes writes only while the unit's journals are within their bound."""
+        self.overloaded = ""
+        if journal_bytes > self.limits.journal_bytes_max:
+            self.overloaded = (
+                f"the journal holds {journal_bytes} bytes that the store does not have yet, more "
+                "than journal_bytes_max; writes go on when the store catches up"
+            )
+
     def unknown(self, name: str, kind: int) -> Refusal | None:
         if kind in (kinds_of.CALL, kinds_of.CALL_READ_ONLY):
             if self.runner.knows(name):

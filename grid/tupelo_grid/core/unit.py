@@ -9,6 +9,7 @@ simulator can run many units through millions of steps (after etcd-io/raft's Raw
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import attrgetter
 
 from tupelo.errors import ResultCode
 
@@ -98,7 +99,7 @@ class Unit:
                 primary.waiters.append((sequence, pending))
                 pending.waits += 1
         if reads and (batch.strict or self.clock.now() >= self.lease_until):
-            for primary in sorted(reads, key=_number):
+            for primary in sorted(reads, key=attrgetter("number")):
                 self._confirm(primary, pending)
         if pending.waits:
             self.answers.hold(pending)
@@ -343,11 +344,8 @@ class Unit:
 
     def take_swaps(self) -> list[Swap]:
         """Swaps to carry out now."""
-        swaps = self._peers.swaps
-        if not swaps:
-            return []
-        taken = swaps.copy()
-        swaps.clear()
+        taken = self._peers.swaps[:]
+        self._peers.swaps.clear()
         return taken
 
     def swapped(self, result: SwapResult) -> None:
@@ -378,12 +376,7 @@ class Unit:
             if silent or not primary.settled:
                 self._maintain(primary)
             journal_bytes += primary.partition.journal.bytes
-        self._evaluator.admission.overloaded = ""
-        if journal_bytes > self.limits.journal_bytes_max:
-            self._evaluator.admission.overloaded = (
-                f"the journal holds {journal_bytes} bytes that the store does not have yet, more "
-                f"than journal_bytes_max; writes go on when the store catches up"
-            )
+        self._evaluator.admission.watch(journal_bytes)
         self.answers.expire(now)
         self.audit.tick(now)
         self._choose_peers()
@@ -401,7 +394,3 @@ class Unit:
             self._evaluator.expire(primary, now_ms)
             self._advance(primary)
         primary.tend()
-
-
-def _number(primary: Primary) -> int:
-    return primary.number
