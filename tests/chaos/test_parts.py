@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from time import perf_counter
+from typing import Any, cast
 
 import pytest
 from tupelo.codec import encode_key, partition_of
@@ -67,7 +68,8 @@ class Answers:
         self.recorder = Recorder(perf_counter)
         self.tally = Tally()
         stop = asyncio.Event()
-        self.worker = Worker("w", None, "s", self.recorder, self.tally, stop, 0.0, 0.0)  # type: ignore[arg-type]
+        nowhere = cast("Any", None)
+        self.worker = Worker("w", nowhere, "s", self.recorder, self.tally, stop, 0.0, 0.0)
 
     async def ask(self, answer: object, parts: bool = False) -> object:
         async def call() -> object:
