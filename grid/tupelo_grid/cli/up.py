@@ -256,6 +256,6 @@ def _stay(process: subprocess.Popen[bytes], config: GridConfig) -> int:
 
 
 def _shown(path: str) -> str:
-    """Relative where that is shorter."""
-    relative = os.path.relpath(path)
-    return relative if len(relative) < len(path) else str(Path(path))
+    """Relative below the folder we are in; elsewhere as it is."""
+    full = Path(path).absolute()
+    return str(full.relative_to(Path.cwd())) if full.is_relative_to(Path.cwd()) else str(full)
