@@ -289,14 +289,22 @@ def _typed_values(entry_type: type[Any]) -> _Codec:
 def _dict_values(schema: SpaceSchema) -> _Codec:
     """Dicts checked against the schema, for a typed space whose class the client does not have."""
     fields: list[tuple[str, Any, Any]] = []
-    for field in schema.fields:
+    order = [field.name for field in schema.fields]
+    # Python's own names for them: a field may be called anything.
+    attributes = [f"field_{number}" for number in range(len(order))]
+    for attribute, field in zip(attributes, schema.fields, strict=True):
         declared = _field_type(field.type)
         if field.optional:
-            fields.append((field.name, declared | None if declared is not Any else Any, None))
+            fields.append((attribute, declared | None if declared is not Any else Any, None))
         else:
-            fields.append((field.name, declared, msgspec.NODEFAULT))
-    struct = msgspec.defstruct(_class_name(schema.name), fields, kw_only=True)
-    names = frozenset(field.name for field in schema.fields)
+            fields.append((attribute, declared, msgspec.NODEFAULT))
+    struct = msgspec.defstruct(
+        _class_name(schema.name),
+        fields,
+        kw_only=True,
+        rename=dict(zip(attributes, order, strict=True)),
+    )
+    names = frozenset(order)
     decoder = msgspec.msgpack.Decoder(struct).decode
 
     def encode(value: Any) -> bytes:
@@ -319,7 +327,7 @@ def _dict_values(schema: SpaceSchema) -> _Codec:
 
     def decode(data: bytes) -> Any:
         try:
-            return msgspec.structs.asdict(decoder(data))
+            return dict(zip(order, msgspec.structs.astuple(decoder(data)), strict=True))
         except DECODE_ERRORS as error:
             raise InvalidArgument(
                 f"a stored entry does not fit space {schema.name!r}: {error}"

