@@ -1,0 +1,1 @@
+"""Bytes that nobody meant: every decoder and servicer answers them in words, and none breaks."""
