@@ -253,7 +253,7 @@ def test_codes_that_stay_and_budgets_that_end(fake: FakeGrid) -> None:
         space = grid.space("default")
         set_fault(fake, 10_000, ResultCode.NOT_READY)
         with pytest.raises(NotReady):
-            space.put("a", 1, timeout_s=0.05)
+            space.put("a", 1)
         set_fault(fake, 10_000, ResultCode.OVERLOADED)
         with pytest.raises(Overloaded, match="budget is spent"):
             space.put("a", 1)
