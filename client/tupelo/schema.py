@@ -66,8 +66,8 @@ class SpaceSchema(msgspec.Struct, frozen=True):
         for name in names:
             if not name or '"' in name or "\\" in name or min(name) < " ":
                 raise ValueError(
-                    f"{name!r} cannot name a field of space {self.name!r}: it is not empty, and "
-                    "without quotation marks, backslashes and control characters"
+                    f"{name!r} cannot name a field of space {self.name!r}: names are not empty and "
+                    "have no quotation marks, backslashes and control characters"
                 )
         for what, given in (("field", names), ("key field", self.key), ("route", self.route)):
             if len(set(given)) < len(given):
