@@ -33,16 +33,20 @@ GROWTH_BYTES_MAX = 32 << 20
 async def all_of(kinds: Any, inputs: int, seed: int) -> tuple[list[Report], Growth]:
     """The first half warms up caches; the second shows whether anything piles up."""
     complaints = Complaints()
-    logging.getLogger().addHandler(complaints)
-    logging.getLogger().setLevel(logging.ERROR)
-    logging.getLogger("tupelo_grid.units.runner").setLevel(logging.CRITICAL)
+    root, runner = logging.getLogger(), logging.getLogger("tupelo_grid.units.runner")
+    levels = root.level, runner.level
+    root.addHandler(complaints)
+    root.setLevel(logging.ERROR)
+    runner.setLevel(logging.CRITICAL)
     try:
         first = await fuzz(kinds, inputs // 2, seed, complaints)
         before = memory_bytes()
         second = await fuzz(kinds, inputs - inputs // 2, seed + 1, complaints)
         growth = Growth(before, memory_bytes())
     finally:
-        logging.getLogger().removeHandler(complaints)
+        root.removeHandler(complaints)
+        root.setLevel(levels[0])
+        runner.setLevel(levels[1])
     return [joined(one, two) for one, two in zip(first, second, strict=True)], growth
 
 
