@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 
-from tupelo._async.connection import UnitConnection
+from tupelo._async.connection import ASK_AGAIN, UnitConnection
 from tupelo._async.routes import RouteKeeper
 from tupelo.config import ClientConfig
 from tupelo.errors import ConnectionLost
@@ -84,8 +84,8 @@ class RouterRoutes(RouteKeeper):
 class UnitConnections:
     """One multiplexed connection to each unit, made when it is first needed.
 
-    A unit that is primary of nothing any more is let go: what it has not answered after `stall_s`
-    gets an unknown outcome, and is tried again elsewhere with its own token.
+    A unit that is primary of nothing any more is let go: what it has not answered after a part of
+    `stall_s` gets an unknown outcome, and is tried again elsewhere with its own token.
     """
 
     def __init__(self, routes: RouterRoutes) -> None:
@@ -113,7 +113,7 @@ class UnitConnections:
 
     async def _retire(self, address: str, connection: UnitConnection) -> None:
         try:
-            async with asyncio.timeout(self._routes.config.stall_s):
+            async with asyncio.timeout(self._routes.config.stall_s * ASK_AGAIN):
                 await connection.drain()
         except TimeoutError:
             log.info("%s has moved and does not answer: its calls are sent elsewhere", address)
