@@ -117,6 +117,8 @@ class Worker:
     async def rest(self) -> bool:
         """Between two calls. False when there is to be no further one."""
         pause_s = self.rng.random() * 2 * self._pause_s
+        if not pause_s:
+            return not self.stop.is_set()
         try:
             async with asyncio.timeout(pause_s):
                 await self.stop.wait()

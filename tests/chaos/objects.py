@@ -120,6 +120,23 @@ async def transfer(caller: Caller) -> None:
             call.returned((True, tuple(answer)))
 
 
+async def look(caller: Caller) -> None:
+    """Reads only, as Registers.run_reading does; of a counter or a bank."""
+    worker = caller.worker
+    kind, command, name, form = _LOOKS[caller.rotation.names[0].partition("-")[0]]
+    while await worker.rest():
+        key = caller.rotation.names[-1]
+        call = worker.invoke(key, kind)
+        answer = await caller.ask(call, key, command, True, **{name: key})
+        if answer is not UNKNOWN:
+            call.returned(form(answer))
+
+
+_LOOKS: Final[dict[str, tuple[str, str, str, Callable[[Any], Any]]]] = {
+    "counter": ("read", "total", "name", int),
+    "bank": ("balances", "balances", "bank", tuple),
+}
+
 WORK: Final[dict[str, Callable[[Caller], Coroutine[Any, Any, None]]]] = {
     "counter": count,
     "log": append,

@@ -29,6 +29,13 @@ class Registers:
             step = worker.rng.choices(_STEPS, _WEIGHTS)[0]
             await step(self, space, self._own.take())
 
+    async def run_reading(self) -> None:
+        """Reads only, of what the others write. Through a connection of readers alone: no write
+        that gets no answer tells it that a primary has been deposed."""
+        space = self._worker.grid.space(SPACE)
+        while await self._worker.rest():
+            await self.get(space, self._own.names[-1])
+
     def _saw(self, key: str, version: int | None) -> None:
         if version:
             self._seen[key] = version

@@ -26,6 +26,8 @@ from tests.chaos.verdict import Verdict, judge, read_all
 from tests.linearizability.history import Op
 
 WARM_UP_S: Final = 1.5
+BEFORE_S: Final = 0.2
+"""From the beginning of a storm of calls to the fault that meets it."""
 
 
 @dataclass(frozen=True)
@@ -133,9 +135,7 @@ class Run:
         settings, outcome = self.settings, self.outcome
         await cluster.healthy((), settings.recover_s)
         self.say(f"a grid on {cluster.address}, data in {self.folder}")
-        async with Load(
-            cluster.address, cluster.config.partitions, settings.seed, settings.mix
-        ) as load:
+        async with Load(cluster.address, cluster.config, settings.seed, settings.mix) as load:
             try:
                 await pause(WARM_UP_S)
                 injector = Injector(cluster, load.pulses.begin)
@@ -159,6 +159,8 @@ class Run:
     async def _one(self, cluster: Cluster, load: Load, injector: Injector, fault: Fault) -> None:
         outcome = self.outcome
         before = len(load.tally.problems)
+        load.storm()
+        await pause(BEFORE_S)
         hit = await injector.strike(fault)
         outcome.faults[fault.kind] += 1
         recovery_s = await cluster.healthy(hit.gone, self.settings.recover_s)
@@ -168,6 +170,7 @@ class Run:
             behind = load.pulses.behind(load.pulses.began_s)
             raise NotRecovered(f"partitions {behind} do not answer though all is well") from None
         self._measure(fault, hit, waits, recovery_s)
+        await load.calm()
         load.broken()
         for problem in load.tally.problems[before:]:
             self.say(problem)
