@@ -43,9 +43,11 @@ class Answer(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class PumpAck:
-    """The answer to a frame. `answers`: (partition, epoch, cursor, answer)."""
+    """The answer to a frame. `answers`: (partition, epoch, cursor, answer). `away`: nothing is wrong
+    with the frame, the store took nothing at all; it is not sent over a wire."""
 
     position: int
     answers: list[tuple[int, int, int, Answer]]
     dead_letters: int = 0
     error: str = ""
+    away: bool = False

@@ -64,6 +64,12 @@ class _Job:
     answers: list[tuple[int, int, int, Answer]] = field(default_factory=list)
     dead_letters: int = 0
     error: str = ""
+    away: bool = False
+
+    @property
+    def partitions(self) -> set[int]:
+        named = {partition for partition, _ in self.frame.claims}
+        return named | {batch.partition for batch in self.frame.batches}
 
     @property
     def changes(self) -> int:
@@ -72,7 +78,9 @@ class _Job:
     def answer(self) -> None:
         if not self.done.done():
             position = self.frame.position
-            self.done.set_result(PumpAck(position, self.answers, self.dead_letters, self.error))
+            self.done.set_result(
+                PumpAck(position, self.answers, self.dead_letters, self.error, self.away)
+            )
 
     def retry(self, error: str) -> None:
         """Answers that nothing of the frame is known to be stored."""
@@ -81,6 +89,7 @@ class _Job:
         self.answers = [(partition, epoch, 0, Answer.RETRY) for partition, epoch in asked]
         self.dead_letters = 0
         self.error = error
+        self.away = True
         self.answer()
 
 
@@ -111,6 +120,7 @@ class DataWriter(pump_pb2_grpc.DataWriterServicer):
         self._dead_letters = 0
         self._error = ""
         self._group: list[_Job] = []
+        self._carried: _Job | None = None  # taken from the queue, for the next transaction
         self._counted = False
         self._task: asyncio.Task[None] | None = None
 
@@ -137,6 +147,8 @@ class DataWriter(pump_pb2_grpc.DataWriterServicer):
             self._task = None
         await self._store.close()
         waiting = [*self._group]
+        if self._carried is not None:
+            waiting.append(self._carried)
         while not self._queue.empty():
             waiting.append(self._queue.get_nowait())
         for job in waiting:
@@ -148,7 +160,7 @@ class DataWriter(pump_pb2_grpc.DataWriterServicer):
             self._dead_letters,
             self._error,
             self._store.name,
-            self._queue.qsize(),
+            self._queue.qsize() + (self._carried is not None),
         )
 
     # One stream a unit.
@@ -173,15 +185,21 @@ class DataWriter(pump_pb2_grpc.DataWriterServicer):
         """Stores a frame, together with others that wait, and answers it. Takes as long as there
         is no room in the queue, and at most one pause of the backoff more while the store is
         away."""
+        return await (await self.submit(frame))
+
+    async def submit(self, frame: PumpFrame) -> asyncio.Future[PumpAck]:
+        """Puts a frame behind those that wait, as soon as there is room; what is returned has its
+        answer. Frames are stored in the order of their submission."""
         job = _Job(frame, asyncio.get_running_loop().create_future())
         await self._queue.put(job)
-        return await job.done
+        return job.done
 
     # One writer for all.
 
     async def _run(self) -> None:
         while True:
-            self._group = [await self._queue.get()]
+            self._group = [self._carried or await self._queue.get()]
+            self._carried = None
             await self._hold()
             self._join_waiting()
             # A stream that went away takes its frame along; the unit sends it again on the next.
@@ -207,10 +225,16 @@ class DataWriter(pump_pb2_grpc.DataWriterServicer):
             await asyncio.sleep(pause_s)
 
     def _join_waiting(self) -> None:
-        changes = sum(job.changes for job in self._group)
+        """A transaction has each partition once: a claim must not overtake a batch before it."""
+        changes = self._group[0].changes
+        partitions = self._group[0].partitions
         while changes < self._group_changes_max and not self._queue.empty():
             job = self._queue.get_nowait()
+            if not partitions.isdisjoint(job.partitions):
+                self._carried = job
+                return
             changes += job.changes
+            partitions |= job.partitions
             self._group.append(job)
 
     async def _open(self) -> None:
