@@ -68,11 +68,12 @@ class DataPump:
             frames_in_flight=config.pump_frames_in_flight,
         )
         self._config = config
-        self._core = Pump(source, limits, {} if schemas is None else schemas)
+        self._core = self._make_core(source, limits, {} if schemas is None else schemas)
         self._incarnation = incarnation
         self._grid_id = grid_id
         self._clock = clock
         self._address = address or config.messaging_address
+        self._reconnect_s_max = config.store_retry_s_max
         self._answer_s_max = config.pump_answer_s_max + config.store_retry_s_max
         self._tick_s = min(TICK_S_MAX, config.pump_batch_s / 4)
         self._wake = asyncio.Event()
@@ -85,6 +86,16 @@ class DataPump:
         self._connected = False
         self._error = ""
         self._task: asyncio.Task[None] | None = None
+
+    def _make_core(
+        self, source: PumpSource, limits: PumpLimits, schemas: Mapping[str, SpaceSchema]
+    ) -> Pump:
+        return Pump(source, limits, schemas)
+
+    @property
+    def _peer(self) -> str:
+        """Who is missed when the stream is lost, for a person."""
+        return f"data writer at {self._address}"
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run(), name="data pump")
@@ -165,7 +176,7 @@ class DataPump:
     # The stream.
 
     async def _run(self) -> None:
-        backoff = Backoff(RECONNECT_S_MIN, self._config.store_retry_s_max)
+        backoff = Backoff(RECONNECT_S_MIN, self._reconnect_s_max)
         while True:
             try:
                 await self._one_stream()
@@ -180,7 +191,7 @@ class DataPump:
                 backoff.reset()
             self._connected = False
             self._core.on_stream_lost()
-            self._set_error(f"no data writer at {self._address}: {reason}")
+            self._set_error(f"no {self._peer}: {reason}")
             until = self._clock.now() + backoff.next_s()
             while self._clock.now() < until:
                 self._look()
