@@ -8,6 +8,7 @@ limits of the project live here; nothing else invents one.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
@@ -69,6 +70,35 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             frame.
         store_retry_s_min, store_retry_s_max: pause between attempts while the store is away grows
             from one to the other.
+        pump_transport: how changes travel from units to data writers: "grpc" (straight to the
+            messaging process) or "nats" (through a JetStream stream; needs `tupelo[nats]`).
+        writers: data-writer processes that divide the partitions among them, with "nats" only;
+            0: the messaging process writes.
+        nats_url: nats:// or tls:// and HOST:PORT, several separated by commas; never with a
+            password in it.
+        nats_user: name to log in with; "" when the server asks for none, or for a token.
+        nats_password_file: its first line is the password, or the token where there is no user;
+            "": what the environment has in NATS_PASSWORD.
+        nats_creds_file: a .creds file (JWT and seed), instead of user and password.
+        nats_ca_file: certificate authority of the server; "": those of the system.
+        nats_stream_bytes_max: of the grid's stream; when it is full, changes wait in the journals.
+        nats_stream_age_s_max: what is older leaves the stream, and is sent again; 0: nothing does.
+        nats_replicas: of the stream, in a NATS cluster.
+        nats_duplicates_s: for so long JetStream knows a message again.
+        nats_message_bytes_max: of one message's data; a larger record goes in parts. Less where
+            the server takes less.
+        nats_in_flight_max: messages of one unit that wait for the writers' answer.
+        nats_publish_s: a message that JetStream did not acknowledge for so long is sent again; the
+            third time the connection is given up.
+        nats_answer_s: of a message without an answer for so long the unit looks whether it is
+            still in the stream.
+        nats_connect_s: of one attempt to reach the server.
+        nats_retry_s_max: pause between those attempts grows up to this.
+        nats_heartbeat_s: writers give a sign of life so often.
+        nats_writer_s: a writer that gave none for so long has its partitions taken over.
+        nats_ack_s: what a writer neither wrote nor spoke of for so long is given out again.
+        nats_pull_messages, nats_pull_bytes_max: messages, and bytes of them, that a writer asks
+            for at a time, for each of its 32 groups of partitions.
         load_timeout_s: of one cold-start call that reads a unit's partitions from the store.
         drain_s: how long a shutdown waits for the store to have everything.
 
@@ -148,6 +178,28 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     writer_batch_records: int = 4000
     store_retry_s_min: float = 0.1
     store_retry_s_max: float = 30.0
+    pump_transport: Literal["grpc", "nats"] = "grpc"
+    writers: int = 0
+    nats_url: str = "nats://127.0.0.1:4222"
+    nats_user: str = ""
+    nats_password_file: str = ""
+    nats_creds_file: str = ""
+    nats_ca_file: str = ""
+    nats_stream_bytes_max: int = 1024 * 1024 * 1024
+    nats_stream_age_s_max: float = 0.0
+    nats_replicas: int = 1
+    nats_duplicates_s: float = 120.0
+    nats_message_bytes_max: int = 512 * 1024
+    nats_in_flight_max: int = 256
+    nats_publish_s: float = 5.0
+    nats_answer_s: float = 5.0
+    nats_connect_s: float = 5.0
+    nats_retry_s_max: float = 5.0
+    nats_heartbeat_s: float = 0.5
+    nats_writer_s: float = 3.0
+    nats_ack_s: float = 30.0
+    nats_pull_messages: int = 64
+    nats_pull_bytes_max: int = 8 * 1024 * 1024
     load_timeout_s: float = 600.0
     drain_s: float = 30.0
 

@@ -43,8 +43,8 @@ class Answer(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class PumpAck:
-    """The answer to a frame. `answers`: (partition, epoch, cursor, answer). `away`: nothing is wrong
-    with the frame, the store took nothing at all; it is not sent over a wire."""
+    """The answer to a frame. `answers`: (partition, epoch, cursor, answer). `away`: the frame is
+    well, the store took nothing at all; that is not sent over a wire."""
 
     position: int
     answers: list[tuple[int, int, int, Answer]]
