@@ -1,140 +1,41 @@
-"""Pumps of several units, the writer and a SQLite file, over real gRPC streams."""
+"""Pumps of several units, the writer and a SQLite file, over real streams of either transport."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
 import grpc.aio
-import msgspec
 import pytest
 from tupelo.schema import SpaceSchema
 from tupelo.v1 import pump_pb2, pump_pb2_grpc
 from tupelo_grid.config import GridConfig
-from tupelo_grid.core.pump_frames import PartitionBatch
-from tupelo_grid.messaging.pump import DataPump
-from tupelo_grid.messaging.writer import SERVICE, DataWriter
-from tupelo_grid.runtime.servers import open_channel, open_server
-from tupelo_grid.store.factory import make_store
-from tupelo_grid.store.port import Outcome, StoreAway, StoreUnusable
-from tupelo_grid.store.sql import SqlStore
+from tupelo_grid.runtime.servers import open_channel
+from tupelo_grid.store.port import StoreUnusable
 
+from tests.engines.nats import MakeServer, make_nats  # noqa: F401
+from tests.integration import pump_rig
+from tests.integration.pump_rig import GRID, Flaky, pump_to, serving, store_of, stored, until
 from tests.unit.pump_source import FakeSource, put, remove
 
-GRID = b"g" * 16
-SCHEMAS = {"s": SpaceSchema("s")}
+Settings = Callable[..., GridConfig]
 
 
-class WallClock:
-    def now(self) -> float:
-        return time.monotonic()
-
-    def wall_ms(self) -> int:
-        return time.time_ns() // 1_000_000
-
-
-class Flaky:
-    """A store that is away while told so; `attempts` counts the transactions tried."""
-
-    def __init__(self, inner: SqlStore) -> None:
-        self._inner = inner
-        self.away = ""
-        self.attempts = 0
-        self.transactions: list[int] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    name = property(lambda self: self._inner.name)
-
-    async def open(self) -> None:
-        self._check()
-        await self._inner.open()
-
-    async def close(self) -> None:
-        await self._inner.close()
-
-    async def dead_letter_count(self) -> int:
-        return await self._inner.dead_letter_count()
-
-    async def claim(self, epochs: Mapping[int, int]) -> dict[int, Outcome]:
-        self._check()
-        return await self._inner.claim(epochs)
-
-    async def apply(
-        self, batches: Sequence[PartitionBatch], schemas: Mapping[str, SpaceSchema]
-    ) -> list[Outcome]:
-        self._check()
-        self.transactions.append(len(batches))
-        await self.gate.wait()
-        return await self._inner.apply(batches, schemas)
-
-    def _check(self) -> None:
-        self.attempts += 1
-        if self.away:
-            raise StoreAway(self.away)
+@pytest.fixture(params=["grpc", "nats"])
+def settings(request: pytest.FixtureRequest) -> Settings:
+    """`settings(folder, **more)`: the configuration, for each transport in turn."""
+    more: dict[str, object] = {"pump_transport": request.param}
+    if request.param == "nats":
+        make: MakeServer = request.getfixturevalue("make_nats")
+        more["nats_url"] = make().url
+    return lambda folder, **others: pump_rig.settings(folder, **more, **others)
 
 
-def settings(folder: Path, **more: object) -> GridConfig:
-    config = GridConfig(
-        data_dir=str(folder),
-        pump_batch_s=0.02,
-        store_retry_s_min=0.01,
-        store_retry_s_max=0.05,
-        pump_retry_s_max=0.05,
-    )
-    return msgspec.structs.replace(config, **more)
-
-
-@asynccontextmanager
-async def serving(
-    config: GridConfig, store: object, port: int = 0, **more: object
-) -> AsyncIterator[tuple[DataWriter, int]]:
-    arguments: dict[str, object] = {"schemas": SCHEMAS, "grid_id": GRID, **more}
-    async with DataWriter(config, store, **arguments) as writer:  # type: ignore[arg-type]
-
-        def register(server: grpc.aio.Server) -> None:
-            pump_pb2_grpc.add_DataWriterServicer_to_server(writer, server)
-
-        async with open_server(
-            config, "127.0.0.1", port, "messaging", [SERVICE], register, grace_s=0
-        ) as (_, bound):
-            yield writer, bound
-
-
-def pump_to(
-    config: GridConfig,
-    port: int,
-    source: FakeSource,
-    schemas: Mapping[str, SpaceSchema] = SCHEMAS,
-    name: str = "unit-1#1",
-    grid_id: bytes = GRID,
-) -> DataPump:
-    address = f"127.0.0.1:{port}"
-    return DataPump(config, source, name, grid_id, WallClock(), schemas, address)
-
-
-async def until(pump: DataPump, condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not condition():
-            await pump.changed()
-
-
-async def stored(folder: Path) -> dict[bytes, tuple[bytes, int]]:
-    store = make_store(GridConfig(data_dir=str(folder)))
-    found = {row[0]: (row[1], row[2]) async for row in store.read_rows("s")}
-    await store.close()
-    return found
-
-
-def store_of(config: GridConfig) -> SqlStore:
-    return make_store(config, GRID.hex())
-
-
-async def test_changes_reach_the_store_and_the_journal_hears_of_it(tmp_path: Path) -> None:
+async def test_changes_reach_the_store_and_the_journal_hears_of_it(
+    tmp_path: Path, settings: Settings
+) -> None:
     config = settings(tmp_path)
     source = FakeSource({0: 1, 5: 2})
     source.commit(0, put("a", "1"), put("b", "2"), put("a", "3"))
@@ -152,7 +53,7 @@ async def test_changes_reach_the_store_and_the_journal_hears_of_it(tmp_path: Pat
     assert await stored(tmp_path) == {b"a": (b"3", 3), b"b": (b"2", 2)}
 
 
-async def test_many_units_share_transactions(tmp_path: Path) -> None:
+async def test_many_units_share_transactions(tmp_path: Path, settings: Settings) -> None:
     config = settings(tmp_path)
     store = Flaky(store_of(config))
     async with serving(config, store) as (writer, port), asyncio.TaskGroup() as tasks:
@@ -180,7 +81,7 @@ async def test_many_units_share_transactions(tmp_path: Path) -> None:
     assert len(await stored(tmp_path)) == 160
 
 
-async def test_an_outage_loses_nothing_and_says_why(tmp_path: Path) -> None:
+async def test_an_outage_loses_nothing_and_says_why(tmp_path: Path, settings: Settings) -> None:
     config = settings(tmp_path)
     store = Flaky(store_of(config))
     source = FakeSource({0: 1})
@@ -201,7 +102,9 @@ async def test_an_outage_loses_nothing_and_says_why(tmp_path: Path) -> None:
     assert await stored(tmp_path) == {b"a": (b"2", 2), b"b": (b"2", 3)}
 
 
-async def test_a_store_that_is_away_at_the_start_is_waited_for(tmp_path: Path) -> None:
+async def test_a_store_that_is_away_at_the_start_is_waited_for(
+    tmp_path: Path, settings: Settings
+) -> None:
     config = settings(tmp_path)
     store = Flaky(store_of(config))
     store.away = "not up yet"
@@ -214,14 +117,16 @@ async def test_a_store_that_is_away_at_the_start_is_waited_for(tmp_path: Path) -
         assert await pump.drain(5.0) == 0
 
 
-async def test_a_store_that_needs_a_person_keeps_the_writer_from_starting(tmp_path: Path) -> None:
+async def test_a_store_that_needs_a_person_keeps_the_writer_from_starting(
+    tmp_path: Path, settings: Settings
+) -> None:
     config = settings(tmp_path, store_url=f"sqlite:///{tmp_path}")
     with pytest.raises(StoreUnusable, match="is a directory"):
         async with serving(config, store_of(config)):
             pass
 
 
-async def test_the_writer_may_go_and_come_back(tmp_path: Path) -> None:
+async def test_the_writer_may_go_and_come_back(tmp_path: Path, settings: Settings) -> None:
     config = settings(tmp_path)
     source = FakeSource({0: 1})
     source.commit(0, put("a", "1"))
@@ -239,7 +144,9 @@ async def test_the_writer_may_go_and_come_back(tmp_path: Path) -> None:
     assert await stored(tmp_path) == {b"a": (b"2", 2)}
 
 
-async def test_a_deposed_primary_is_stopped_and_its_successor_goes_on(tmp_path: Path) -> None:
+async def test_a_deposed_primary_is_stopped_and_its_successor_goes_on(
+    tmp_path: Path, settings: Settings
+) -> None:
     config = settings(tmp_path)
     old, new = FakeSource({0: 1}), FakeSource({0: 2})
     old.commit(0, put("a", "1"))
@@ -257,7 +164,9 @@ async def test_a_deposed_primary_is_stopped_and_its_successor_goes_on(tmp_path: 
     assert await stored(tmp_path) == {b"a": (b"new", 2)}
 
 
-async def test_an_undeclared_space_waits_until_it_is_known(tmp_path: Path) -> None:
+async def test_an_undeclared_space_waits_until_it_is_known(
+    tmp_path: Path, settings: Settings
+) -> None:
     config = settings(tmp_path)
     source = FakeSource({0: 1, 1: 1})
     source.commit(0, put("a", "1", "late"))
@@ -281,7 +190,9 @@ async def test_an_undeclared_space_waits_until_it_is_known(tmp_path: Path) -> No
     assert set(asked) == {"late"}
 
 
-async def test_a_bug_in_the_writer_is_reported_and_nothing_is_lost(tmp_path: Path) -> None:
+async def test_a_bug_in_the_writer_is_reported_and_nothing_is_lost(
+    tmp_path: Path, settings: Settings
+) -> None:
     config = settings(tmp_path)
     source = FakeSource({0: 1})
     source.commit(0, put("a", "1"))
@@ -302,7 +213,7 @@ async def test_a_bug_in_the_writer_is_reported_and_nothing_is_lost(tmp_path: Pat
 
 
 async def test_frames_of_another_grid_and_broken_frames_are_refused(tmp_path: Path) -> None:
-    config = settings(tmp_path)
+    config = pump_rig.settings(tmp_path)
     bad = pump_pb2.PumpFrame(grid_id=GRID, position=1, claim_partitions=[1])
     foreign = pump_pb2.PumpFrame(grid_id=b"x" * 16, position=1)
     async with serving(config, store_of(config)) as (writer, port):
@@ -326,7 +237,7 @@ async def test_frames_of_another_grid_and_broken_frames_are_refused(tmp_path: Pa
 
 
 async def test_a_writer_that_never_answers_is_left(tmp_path: Path) -> None:
-    config = settings(tmp_path, pump_answer_s_max=0.1)
+    config = pump_rig.settings(tmp_path, pump_answer_s_max=0.1)
     store = Flaky(store_of(config))
     source = FakeSource({0: 1})
     async with serving(config, store) as (_, port), pump_to(config, port, source) as pump:
