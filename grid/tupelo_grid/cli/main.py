@@ -106,6 +106,9 @@ def _add_operations(commands: Any) -> None:
     )
     up.add_argument("--backups", type=int, metavar="N", help="copies beside the primary (1)")
     up.add_argument("--partitions", type=int, metavar="N", help="of a new grid (default: 256)")
+    up.add_argument(
+        "--writers", type=int, metavar="N", help="data writers of their own, with NATS (default: 0)"
+    )
     up.add_argument("--store-url", metavar="URL", help="SQLAlchemy URL (default: SQLite file)")
     up.add_argument("--config", metavar="FILE.toml", help="settings file")
     up.add_argument(

@@ -21,7 +21,7 @@ from tupelo_grid.deployment.child import stop_processes
 from tupelo_grid.deployment.local import config_path
 from tupelo_grid.runtime.runfiles import RunFile, is_alive, live_processes
 
-ORDER = ("unit", "messaging", "control")
+ORDER = ("unit", "writer", "messaging", "control")
 POLL_S = 0.02
 
 

@@ -74,6 +74,14 @@ def check_config(config: GridConfig) -> None:
             "silent_backup_s must be below lease_s, or a primary is deposed before its backup is",
         ),
         (
+            not 0 <= config.writers <= 32,
+            "writers must be 0 to 32: that many share the partitions",
+        ),
+        (
+            config.writers > 0 and config.pump_transport != "nats",
+            "writers of their own need pump_transport=nats; without it messaging is the writer",
+        ),
+        (
             config.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"),
             "log_level must be DEBUG, INFO, WARNING or ERROR",
         ),

@@ -29,6 +29,7 @@ OPTIONS = (
     "backups",
     "partitions",
     "store_url",
+    "writers",
 )
 POLL_S = 0.02
 

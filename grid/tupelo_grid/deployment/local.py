@@ -1,10 +1,10 @@
-"""The deployment manager of one machine: messaging and N units as children of the control process.
+"""The deployment manager of one machine: messaging, units and data writers as children of control.
 
     async with LocalDeployment(config, on_child_death) as deployment:
         await deployment.ready()            # FatalStartError in a child's own words
         announce({"address": ...})
         await stop.wait()
-    # left: units drained to the store and stopped, then messaging
+    # left: units drained to the store and stopped, then writers and messaging
 
 Children survive their parent. Left by an error after it was ready, the deployment leaves them
 running, and the next control process on the same data directory adopts them by their run files.
@@ -50,6 +50,10 @@ def unit_number(name: str) -> int:
     return int(number) if prefix == "unit" and number.isdecimal() else 0
 
 
+def writer_name(number: int) -> str:
+    return f"writer-{number}"
+
+
 class LocalDeployment:
     """Starts, watches, scales and stops the processes of a grid on this machine.
 
@@ -73,6 +77,7 @@ class LocalDeployment:
         self._config_path = config_path(config.data_dir)
         self._messaging: Supervisor | None = None
         self._units: dict[int, Supervisor] = {}
+        self._writers: dict[str, Supervisor] = {}
         self._adopted: set[str] = set()
         self._scaling = asyncio.Lock()
         self._was_ready = False
@@ -90,6 +95,10 @@ class LocalDeployment:
         await asyncio.to_thread(stop_processes, unready, self._config.stop_timeout_s)
         await asyncio.to_thread(self._config_path.write_bytes, encode_config(self._config))
         self._messaging = self._supervise("messaging", MESSAGING, leftovers.get(MESSAGING))
+        writers = {writer_name(number) for number in range(1, self._config.writers + 1)}
+        writers |= {name for name, run in leftovers.items() if run.role == "writer"}
+        for name in sorted(writers):
+            self._writers[name] = self._supervise("writer", name, leftovers.get(name))
         numbers = set(range(1, self._config.units + 1))
         for name, run in leftovers.items():
             if run.role == "unit" and unit_number(name):
@@ -132,7 +141,7 @@ class LocalDeployment:
         return len(self._units)
 
     def processes(self) -> list[RunFile]:
-        """Those that run now: messaging, then units by number."""
+        """Those that run now: messaging, writers, then units by number."""
         return [s.child.run for s in self._supervisors() if s.child is not None and s.running]
 
     def problems(self) -> list[str]:
@@ -183,7 +192,7 @@ class LocalDeployment:
         await self._units[unit_number(name)].restart(timeout_s, stopped)
 
     async def shutdown(self, timeout_s: float) -> int:
-        """Drains all units to the store, stops them, then messaging.
+        """Drains all units to the store, stops them, then writers and messaging.
 
         Returns how many changes did not reach the store in `timeout_s`; 0 kills without draining,
         for a grid that never served. The second call does nothing.
@@ -199,13 +208,14 @@ class LocalDeployment:
             # away and would be waited for in vain.
             unit_stop_s = stop_s if unpersisted else stop_s + timeout_s
             await asyncio.gather(*(unit.stop(unit_stop_s) for unit in self._units.values()))
-            if self._messaging is not None:
-                await self._messaging.stop(stop_s)
+            rest = [] if self._messaging is None else [self._messaging]
+            await asyncio.gather(*(one.stop(stop_s) for one in [*self._writers.values(), *rest]))
             return unpersisted
 
     def _supervisors(self) -> list[Supervisor]:
         units = [self._units[number] for number in sorted(self._units)]
-        return units if self._messaging is None else [self._messaging, *units]
+        others = [*self._writers.values(), *units]
+        return others if self._messaging is None else [self._messaging, *others]
 
     async def _detach(self, supervisors: list[Supervisor]) -> None:
         for supervisor in supervisors:

@@ -14,13 +14,11 @@ from typing import Any, Final
 
 import grpc.aio
 from grpc_health.v1 import health_pb2
-from tupelo.schema import SpaceSchema
 from tupelo.v1 import admin_pb2, admin_pb2_grpc, data_pb2_grpc, pump_pb2_grpc
 
 from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.client import RemoteStateStore
 from tupelo_grid.coordinator.keeper import GridState, TableKeeper
-from tupelo_grid.coordinator.port import StoreError
 from tupelo_grid.deployment.admin import SERVICE as ADMIN_SERVICE
 from tupelo_grid.deployment.admin import GridAdmin
 from tupelo_grid.messaging.reader import SERVICE as READER_SERVICE
@@ -28,9 +26,10 @@ from tupelo_grid.messaging.reader import DataReader
 from tupelo_grid.messaging.router import Router
 from tupelo_grid.messaging.router_service import SERVICE as SPACE_SERVICE
 from tupelo_grid.messaging.router_service import RouterServicer
+from tupelo_grid.messaging.transport import make_nats_writer
 from tupelo_grid.messaging.writer import SERVICE as WRITER_SERVICE
-from tupelo_grid.messaging.writer import DataWriter
-from tupelo_grid.runtime.errors import FatalStartError
+from tupelo_grid.messaging.writer import DataWriter, WriterStats
+from tupelo_grid.runtime.following import Schemas, first_state
 from tupelo_grid.runtime.process import Announce
 from tupelo_grid.runtime.servers import make_checker, make_server, start_server
 from tupelo_grid.store.factory import make_store
@@ -56,15 +55,20 @@ async def run_messaging(
             RemoteStateStore(config.control_address, config)
         )
         keeper = await stack.enter_async_context(TableKeeper(state_store, config))
-        state = await _first_state(keeper, config)
+        state = await first_state(keeper, config)
         router = Router(config, keeper)
         stack.push_async_callback(router.close)
-        schemas = _Schemas(keeper)
+        schemas = Schemas(keeper)
         store = make_store(config, state.grid_id.hex())
         writer = await stack.enter_async_context(
             DataWriter(config, store, schemas.known, state.grid_id, schemas.fetch)
         )
-        admin = GridAdmin(config, state_store, pump_stats=lambda: pump_status(writer))
+        stats = writer.stats
+        if config.pump_transport == "nats":
+            mine = not config.writers
+            nats = make_nats_writer(config, writer, state.grid_id, name, takes_part=mine)
+            stats = (await stack.enter_async_context(nats)).stats
+        admin = GridAdmin(config, state_store, pump_stats=lambda: pump_status(stats()))
         stack.push_async_callback(admin.close)
         space = RouterServicer(config, router, keeper)
         server = make_server(config)
@@ -82,18 +86,6 @@ async def run_messaging(
         await stack.enter_async_context(health)
         announce({"address": f"{config.host}:{port}"})
         await stop.wait()
-
-
-async def _first_state(keeper: TableKeeper, config: GridConfig) -> GridState:
-    try:
-        async with asyncio.timeout(config.start_timeout_s):
-            return await keeper.wait_for(lambda state: state.grid is not None)
-    except TimeoutError as error:
-        raise FatalStartError(
-            f"the control process at {config.control_address} did not answer in "
-            f"{config.start_timeout_s:g} s",
-            "start the grid with `tupelo up`, or check the address and the control log",
-        ) from error
 
 
 def _register(
@@ -121,36 +113,14 @@ async def _stop_serving(
     await stopping
 
 
-def pump_status(writer: DataWriter) -> admin_pb2.PumpStatus:
+def pump_status(stats: WriterStats) -> admin_pb2.PumpStatus:
     """What the writer knows; lag is the units' to tell."""
-    stats = writer.stats()
     return admin_pb2.PumpStatus(
         dead_letters=stats.dead_letters,
         persisted_records=stats.persisted_records,
         store=stats.store,
         error=stats.error,
     )
-
-
-class _Schemas:
-    """The declared spaces, for the data writer."""
-
-    def __init__(self, keeper: TableKeeper) -> None:
-        self._keeper = keeper
-        self.known: dict[str, SpaceSchema] = {}
-        self._take(keeper.state)
-        keeper.subscribe(self._take)
-
-    def _take(self, state: GridState) -> None:
-        self.known.update(state.spaces)
-
-    async def fetch(self, name: str) -> SpaceSchema | None:
-        """A space that was declared a moment ago; None while the control process is away."""
-        try:
-            state = await self._keeper.refresh()
-        except StoreError:
-            return None
-        return state.spaces.get(name)
 
 
 class _Health:

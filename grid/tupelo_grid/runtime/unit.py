@@ -35,7 +35,7 @@ from tupelo_grid.core.table import (
     space_key,
 )
 from tupelo_grid.core.unit import Unit
-from tupelo_grid.messaging.pump import DataPump
+from tupelo_grid.messaging.transport import make_pump
 from tupelo_grid.runtime.clock import MachineClock
 from tupelo_grid.runtime.errors import FatalStartError
 from tupelo_grid.runtime.leasing import LeaseLoop
@@ -165,7 +165,7 @@ class UnitProcess:
             grid.partitions,
             Names(self._space_ttls, runner.knows, keeper, self._clock),
         )
-        self.pump = DataPump(
+        self.pump = make_pump(
             config,
             UnitPumpSource(self.unit),
             incarnation,
