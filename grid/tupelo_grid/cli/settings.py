@@ -18,10 +18,12 @@ import msgspec
 
 from tupelo_grid.cli.output import CliError, ExitCode
 from tupelo_grid.config import GridConfig
+from tupelo_grid.messaging.nats_settings import check_settings
+from tupelo_grid.runtime.errors import FatalStartError
 
 ENVIRONMENT_PREFIX = "TUPELO_"
 _FIELDS = {field.name: field for field in msgspec.structs.fields(GridConfig)}
-_PATHS = ("data_dir", "unit_paths")
+_PATHS = ("data_dir", "unit_paths", "nats_password_file", "nats_creds_file", "nats_ca_file")
 
 
 def load_config(
@@ -92,6 +94,11 @@ def check_config(config: GridConfig) -> None:
         value = getattr(config, name)
         if isinstance(value, int | float) and value < 0:
             raise CliError(ExitCode.USAGE, f"{name} must not be negative: {value}")
+    if config.pump_transport == "nats":
+        try:
+            check_settings(config)
+        except FatalStartError as error:
+            raise CliError(ExitCode.USAGE, error.message, error.hint) from error
     for path in config.unit_paths:
         if not (Path(path) / "unit.toml").is_file():
             raise CliError(
@@ -159,8 +166,10 @@ def _absolute(values: dict[str, Any], base: Path | None = None) -> dict[str, Any
     base = base or Path.cwd()
     for name in _PATHS:
         value = values.get(name)
+        if not value:
+            continue
         if isinstance(value, str):
             values[name] = os.path.normpath(base / value)
-        elif value is not None:
+        else:
             values[name] = tuple(os.path.normpath(base / part) for part in value)
     return values

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
+from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
@@ -216,7 +217,7 @@ class GroupReader:
             return
         try:
             frame, sender = self._decode(whole)
-        except (BadFrame, ValueError) as error:
+        except (BadFrame, DecodeError) as error:
             # Its sender finds that it is gone and asks the store where it stands.
             log.error("passing over a frame on %s: %s", message.subject, error)
             self._done(messages)

@@ -16,14 +16,11 @@ import asyncio
 import itertools
 import json
 import logging
-import os
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -35,7 +32,7 @@ from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 from tupelo_grid.config import GridConfig
 from tupelo_grid.messaging.nats_names import Names
-from tupelo_grid.runtime.errors import FatalStartError
+from tupelo_grid.messaging.nats_settings import login, servers, tls
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +40,6 @@ OnMessage = Callable[[Msg], Awaitable[None]]
 OnStored = Callable[[int, str], None]
 """(sequence in the stream, "") or (0, why the stream did not take it)."""
 
-PASSWORD_VARIABLE: Final = "NATS_PASSWORD"
-SCHEMES: Final = ("nats", "tls")
 HEADERS_BYTES: Final = 1024
 """Of a message's size that is kept for subject and headers."""
 CLOSE_S: Final = 1.0
@@ -163,49 +158,6 @@ def words(error: BaseException) -> str:
     return str(error).removeprefix("nats: ") or type(error).__name__
 
 
-def check_settings(config: GridConfig) -> None:
-    """Raises FatalStartError for an address that cannot be one, and for missing files."""
-    for url in _servers(config):
-        parts = urlsplit(url)
-        if parts.password is not None or parts.username is not None:
-            raise FatalStartError(
-                "nats_url has a user or password in it, which would be written to files",
-                "use nats_user, and nats_password_file or the environment variable NATS_PASSWORD",
-            )
-        if parts.scheme not in SCHEMES or not parts.hostname:
-            raise FatalStartError(
-                f"nats_url has {url!r}, which is no address of a NATS server",
-                "write nats://HOST:PORT or tls://HOST:PORT",
-            )
-    for name in ("nats_password_file", "nats_creds_file", "nats_ca_file"):
-        path = getattr(config, name)
-        if path and not os.access(path, os.R_OK):
-            raise FatalStartError(f"{name} {path} cannot be read", "check the path and its rights")
-
-
-def _servers(config: GridConfig) -> list[str]:
-    return [url.strip() for url in config.nats_url.split(",") if url.strip()]
-
-
-def _login(config: GridConfig) -> dict[str, Any]:
-    """Options for the client. Raises OSError."""
-    if config.nats_creds_file:
-        return {"user_credentials": config.nats_creds_file}
-    secret = os.environ.get(PASSWORD_VARIABLE, "")
-    if config.nats_password_file:
-        lines = Path(config.nats_password_file).read_text(encoding="utf-8").splitlines()
-        secret = lines[0].strip() if lines else ""
-    if config.nats_user:
-        return {"user": config.nats_user, "password": secret}
-    return {"token": secret} if secret else {}
-
-
-def _tls(config: GridConfig) -> dict[str, Any]:
-    if not config.nats_ca_file and not config.nats_url.startswith("tls:"):
-        return {}
-    return {"tls": ssl.create_default_context(cafile=config.nats_ca_file or None)}
-
-
 @asynccontextmanager
 async def open_link(config: GridConfig, name: str) -> AsyncIterator[Link]:
     """Raises LinkLost when the server cannot be reached, or refuses; the caller tries again."""
@@ -225,7 +177,7 @@ async def open_link(config: GridConfig, name: str) -> AsyncIterator[Link]:
     try:
         async with asyncio.timeout(config.nats_connect_s):
             await client.connect(
-                _servers(config),
+                servers(config),
                 name=name,
                 error_cb=on_error,
                 closed_cb=on_closed,
@@ -237,8 +189,8 @@ async def open_link(config: GridConfig, name: str) -> AsyncIterator[Link]:
                 max_outstanding_pings=1,
                 # Without a connection nothing is held back here: the journals do that.
                 pending_size=0,
-                **_login(config),
-                **_tls(config),
+                **login(config),
+                **tls(config),
             )
     except (NatsError, OSError, TimeoutError, ssl.SSLError) as error:
         await _close(client)

@@ -20,6 +20,7 @@ from functools import partial
 from typing import Final
 
 import msgspec
+from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
 from tupelo.schema import SpaceSchema
 from tupelo.v1 import pump_pb2
@@ -34,13 +35,13 @@ from tupelo_grid.messaging.nats_link import (
     Link,
     LinkLost,
     OnStored,
-    check_settings,
     ensure_stream,
     has_message,
     open_link,
 )
 from tupelo_grid.messaging.nats_names import Names, message_id
 from tupelo_grid.messaging.nats_parts import split
+from tupelo_grid.messaging.nats_settings import check_settings
 from tupelo_grid.messaging.pump import DataPump, StreamLost
 from tupelo_grid.messaging.pump_wire import BadFrame, decode_ack, encode_frame
 
@@ -204,7 +205,7 @@ class NatsPump(DataPump):
     async def _on_answer(self, message: Msg) -> None:
         try:
             ack = decode_ack(pump_pb2.PumpAck.FromString(message.data))
-        except (BadFrame, ValueError) as error:
+        except (BadFrame, DecodeError) as error:
             raise LinkLost(f"an answer of a writer makes no sense: {error}") from error
         self._connected = True
         if self._flights.pop(ack.position, None) is not None:

@@ -24,12 +24,12 @@ from tupelo_grid.messaging.nats_group import GroupReader
 from tupelo_grid.messaging.nats_link import (
     Link,
     LinkLost,
-    check_settings,
     ensure_stream,
     open_link,
     words,
 )
 from tupelo_grid.messaging.nats_names import Names, divide
+from tupelo_grid.messaging.nats_settings import check_settings
 from tupelo_grid.messaging.pump_backoff import Backoff
 from tupelo_grid.messaging.writer import DataWriter, WriterStats
 
@@ -197,8 +197,10 @@ class NatsWriter:
             self._beat()
 
     def _live(self) -> set[str]:
+        """Itself only when it heard its own beat come back: a writer that others cannot hear lets
+        them have its share, instead of taking turns with them."""
         now = asyncio.get_running_loop().time()
-        return {beat.writer for beat in self._roll.live(now)} | {self.identity}
+        return {beat.writer for beat in self._roll.live(now)}
 
     # Its share.
 
