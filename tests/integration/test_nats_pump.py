@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tupelo_grid.config import GridConfig
+from tupelo_grid.messaging.nats_group import GroupReader
 from tupelo_grid.messaging.nats_link import Link, open_link
 from tupelo_grid.messaging.nats_names import GROUPS, Names
 from tupelo_grid.messaging.nats_writer import NatsWriter
@@ -203,6 +204,31 @@ async def test_a_full_stream_refuses_and_the_journal_keeps(
         store.away = ""
         assert await pump.drain(10.0) == 0
     assert len(await stored(tmp_path)) == 8
+
+
+async def test_many_messages_are_read_by_one_consumer_once(
+    tmp_path: Path, server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(tmp_path, server, nats_pull_messages=4)
+    taken = 0
+    take = GroupReader._take
+
+    async def counted(reader: GroupReader) -> None:
+        nonlocal taken
+        taken += 1
+        await take(reader)
+
+    monkeypatch.setattr(GroupReader, "_take", counted)
+    store = Flaky(store_of(config))
+    # All of one group, and so many that each of its pulls is used up.
+    source = FakeSource(dict.fromkeys(range(0, 40 * GROUPS, GROUPS), 1))
+    async with serving(config, store), pump_to(config, 0, source) as pump:
+        for turn in range(5):
+            for n in source.roles:
+                source.commit(n, put(f"{n}", f"{turn}"))
+            assert await pump.drain(5.0) == 0
+    assert taken == GROUPS
+    assert sum(store.transactions) == 5 * 40, "nothing was read twice"
 
 
 async def test_two_writers_divide_the_partitions_and_a_dead_ones_are_taken_over(

@@ -74,6 +74,7 @@ class GroupReader:
         self._parts: Assembler[Msg] = Assembler()
         self._inbox = ""
         self._pulled = 0  # messages still to come of the pull under way; 0: none is
+        self._pulls = 0
         self._pulled_at = 0.0
         self._bytes_max = config.nats_pull_bytes_max
         self._held: dict[str, None] = {}  # to be acknowledged, by reply subject
@@ -82,7 +83,7 @@ class GroupReader:
 
     async def run(self) -> None:
         self._inbox = self._link.client.new_inbox()
-        subscription = await self._link.subscribe(self._inbox, self._on_message)
+        subscription = await self._link.subscribe(f"{self._inbox}.*", self._on_message)
         try:
             while True:
                 await self._take()
@@ -175,6 +176,7 @@ class GroupReader:
         if self._pulled or len(self._held) >= size:
             return
         self._pulled = size
+        self._pulls += 1
         self._pulled_at = asyncio.get_running_loop().time()
         request = {
             "batch": size,
@@ -182,11 +184,14 @@ class GroupReader:
             "expires": round(PULL_S * 1e9),
         }
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._names.stream}.{self._consumer}"
-        await self._link.client.publish(subject, json.dumps(request).encode(), self._inbox)
+        reply = f"{self._inbox}.{self._pulls}"
+        await self._link.client.publish(subject, json.dumps(request).encode(), reply)
 
     async def _on_message(self, message: Msg) -> None:
         status = (message.headers or {}).get("Status", "")
         if status and not message.data:
+            if message.subject != f"{self._inbox}.{self._pulls}" or not self._pulled:
+                return  # of a pull that is over: it has brought all that it was to bring
             nothing_came = self._pulled == self._config.nats_pull_messages
             self._pulled = 0
             about = (message.headers or {}).get("Description", "")
