@@ -6,6 +6,8 @@ message, its own answer and its own place among those that wait, and none waits 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from tupelo_grid.core.pump import Pump
 from tupelo_grid.core.pump_frames import PartitionBatch, PumpFrame
 
@@ -20,10 +22,17 @@ def subject_of(frame: PumpFrame) -> tuple[int, int, int, int]:
 
 
 class SplitPump(Pump):
-    """`frames_in_flight` of its limits counts partitions; the frames of one turn may exceed it."""
+    """A partition's frame leaves when the partition has `batch_records` waiting, or one of them has
+    waited `batch_s`: a few records of many partitions would be as many messages.
+
+    `frames_in_flight` of its limits counts partitions; the frames of one turn may exceed it.
+    """
+
+    _due_now: frozenset[int] | None = None  # partitions that may be sent; None: all
 
     def next_frames(self, now: float, flush: bool = False) -> list[PumpFrame]:
         """What `next_frame` gives, with a frame for each partition; all count as in flight."""
+        self._due_now = None if flush else frozenset(self._find_due(now))
         joined = self.next_frame(now, flush)
         if joined is None:
             return []
@@ -31,6 +40,28 @@ class SplitPump(Pump):
         frames = [self._fly(partition, [(partition, e)], []) for partition, e in joined.claims]
         frames += [self._fly(batch.partition, [], [batch]) for batch in joined.batches]
         return frames
+
+    def _find_due(self, now: float) -> Iterator[int]:
+        for partition in self._queue:
+            part = self._parts[partition]
+            if part.lag >= self._limits.batch_records or (
+                part.marks and now - part.marks[0][0] >= self._limits.batch_s
+            ):
+                yield partition
+
+    def _due(self, now: float) -> bool:
+        return bool(self._due_now)
+
+    def _take_batches(self) -> list[PartitionBatch]:
+        if self._due_now is None:
+            return super()._take_batches()
+        held = [partition for partition in self._queue if partition not in self._due_now]
+        for partition in held:
+            del self._queue[partition]
+        batches = super()._take_batches()
+        # Partitions of this turn may have been put at its end again: those of before go first.
+        self._queue = dict.fromkeys(held) | self._queue
+        return batches
 
     def _fly(
         self, partition: int, claims: list[tuple[int, int]], batches: list[PartitionBatch]
