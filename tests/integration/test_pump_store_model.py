@@ -22,6 +22,7 @@ from tupelo.schema import SpaceSchema
 from tupelo_grid.config import GridConfig
 from tupelo_grid.core.pump import Pump, PumpLimits
 from tupelo_grid.core.pump_frames import Answer, PumpAck, PumpFrame
+from tupelo_grid.core.pump_split import SplitPump
 from tupelo_grid.core.records import Record
 from tupelo_grid.messaging.writer import DataWriter
 from tupelo_grid.store import writing
@@ -47,6 +48,8 @@ spaces = st.sampled_from(["s", "s", "audit", "cache"])
 
 
 class Grid(RuleBasedStateMachine):
+    make_pump: type[Pump] = Pump
+
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
@@ -59,7 +62,8 @@ class Grid(RuleBasedStateMachine):
         self.epochs = dict.fromkeys(range(PARTITIONS), 1)
         self.owners = dict.fromkeys(range(PARTITIONS), 0)
         self.sources = [FakeSource(), FakeSource()]
-        self.pumps = [Pump(source, PumpLimits(4, 200, 1.0, 2), SCHEMAS) for source in self.sources]
+        limits = PumpLimits(4, 200, 1.0, 2)
+        self.pumps = [self.make_pump(source, limits, SCHEMAS) for source in self.sources]
         for p in range(PARTITIONS):
             self.promote(0, p)
         self.network: list[tuple[int, PumpFrame]] = []
@@ -279,3 +283,29 @@ Grid.TestCase.settings = settings(
     suppress_health_check=[HealthCheck.too_slow],
 )
 TestPumpAndStore = Grid.TestCase
+
+
+class OneByOne(SplitPump):
+    """Its frames one after the other, as they are published."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.unsent: list[PumpFrame] = []
+
+    def next_frame(self, now: float, flush: bool = False) -> PumpFrame | None:
+        self.unsent = self.unsent or self.next_frames(now, flush)
+        return self.unsent.pop(0) if self.unsent else None
+
+    def on_stream_lost(self) -> None:
+        self.unsent.clear()
+        super().on_stream_lost()
+
+
+class SplitGrid(Grid):
+    """A frame for each partition, as over NATS."""
+
+    make_pump = OneByOne
+
+
+SplitGrid.TestCase.settings = settings(Grid.TestCase.settings, max_examples=15)
+TestSplitPumpAndStore = SplitGrid.TestCase

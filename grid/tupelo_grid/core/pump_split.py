@@ -33,7 +33,7 @@ class SplitPump(Pump):
     def next_frames(self, now: float, flush: bool = False) -> list[PumpFrame]:
         """What `next_frame` gives, with a frame for each partition; all count as in flight."""
         self._due_now = None if flush else frozenset(self._find_due(now))
-        joined = self.next_frame(now, flush)
+        joined = super().next_frame(now, flush)
         if joined is None:
             return []
         del self._flight[joined.position]
