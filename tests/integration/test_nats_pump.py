@@ -301,6 +301,30 @@ async def test_a_fail_over_while_the_store_is_away(tmp_path: Path, server: NatsS
     assert await stored(tmp_path) == {b"a": (b"2", 3)}
 
 
+async def test_a_load_from_the_store_waits_for_what_dead_units_have_published(
+    tmp_path: Path, server: NatsServer
+) -> None:
+    config = settings(tmp_path, server)
+    store = Flaky(store_of(config))
+    source = FakeSource({0: 1, 40: 1})
+    async with writing(config, store, "writer") as (writer, nats):
+        async with pump_to(config, 0, source) as pump:
+            await until(pump, lambda: pump.core.cursor(0) is not None)
+            assert await nats.on_their_way(frozenset(range(64))) == ""
+            store.away = "closed"
+            source.commit(0, put("a", "1"))
+            await until(pump, lambda: pump.error == "closed")
+        # Everybody who held the partition is gone. What was published is committed all the same.
+        assert (
+            await nats.on_their_way(frozenset({0, 1})) == "1 messages are on their way to the store"
+        )
+        assert await nats.on_their_way(frozenset({1, 40})) == ""
+        store.away = ""
+        while await nats.on_their_way(frozenset({0})):
+            assert writer.stats().dead_letters == 0
+    assert await stored(tmp_path) == {b"a": (b"1", 1)}
+
+
 async def test_the_password_is_asked_for_and_never_shown(
     tmp_path: Path,
     make_nats: MakeServer,  # noqa: F811

@@ -107,6 +107,18 @@ def test_parts_of_a_frame_that_was_given_up_are_handed_back() -> None:
     assert assembler.add("other", {MESSAGE_ID: "3"}, b"whole", "w") == (b"whole", ["w"], ["o0"])
 
 
+def test_parts_whose_sender_is_gone_are_let_go() -> None:
+    assembler: Assembler[str] = Assembler()
+    first, second = split(b"aabb", "1", 2), split(b"ccdd", "2", 2)
+    assembler.add("s", *first[0], "a0")
+    assembler.add("t", *second[0], "c0")
+    assert assembler.grow_older() == assembler.grow_older() == []
+    assert assembler.add("t", *second[0], "once more") == (None, [], [])
+    assert assembler.grow_older() == ["a0"]
+    assert assembler.add("t", *second[1], "c1")[0] == b"ccdd"
+    assert assembler.add("s", *first[1], "a1")[0] is None
+
+
 @pytest.mark.parametrize("part", ["", "1", "2/2", "-1/2", "0/0", "a/b", "0/4097", "1" * 40])
 def test_parts_that_make_no_sense_are_refused(part: str) -> None:
     with pytest.raises(BadPart):

@@ -279,6 +279,7 @@ class GroupReader:
 
     def keep(self) -> None:
         """Tells the server that what is in hand is worked on; to be called well within
-        nats_ack_s."""
+        nats_ack_s. What cannot be completed any more is let go."""
+        self._done(self._parts.grow_older())
         for reply in self._held:
             self._link.send_soon(reply, WORKING)

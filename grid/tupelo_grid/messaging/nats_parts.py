@@ -15,6 +15,8 @@ PART: Final = "Tupelo-Part"
 """`INDEX/COUNT` of a part, from 0; messages without it are whole frames."""
 
 PARTS_MAX: Final = 4096
+AGE_MAX: Final = 2
+"""Calls of `grow_older` that a frame survives without a further part."""
 
 Message = TypeVar("Message")
 
@@ -40,6 +42,7 @@ class _Begun(Generic[Message]):
     count: int
     pieces: dict[int, bytes] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
+    age: int = 0
 
 
 class Assembler(Generic[Message]):
@@ -66,6 +69,7 @@ class Assembler(Generic[Message]):
         if begun is None or (begun.identity, begun.count) != (identity, count):
             given_up = self._give_up(subject)
             begun = self._begun[subject] = _Begun(identity, count)
+        begun.age = 0
         begun.pieces[index] = data
         begun.messages.append(message)
         if len(begun.pieces) < count:
@@ -73,6 +77,16 @@ class Assembler(Generic[Message]):
         del self._begun[subject]
         whole = b"".join(begun.pieces[at] for at in range(count))
         return whole, begun.messages, given_up
+
+    def grow_older(self) -> list[Message]:
+        """To be called now and then. The messages of frames of which nothing came since the call
+        before the last one: their sender is gone."""
+        given_up = []
+        for subject, begun in list(self._begun.items()):
+            begun.age += 1
+            if begun.age > AGE_MAX:
+                given_up += self._give_up(subject)
+        return given_up
 
     def _give_up(self, subject: str) -> list[Message]:
         begun = self._begun.pop(subject, None)

@@ -104,6 +104,24 @@ class NatsWriter:
             mine.waiting_frames,
         )
 
+    async def on_their_way(self, partitions: frozenset[int]) -> str:
+        """Why the store may not have all that was published of `partitions`; "": it has.
+
+        Whoever loads them from the store waits for that: what units that are gone have published
+        is committed, and would otherwise reach the store behind the loader's back.
+        """
+        link = self._link
+        if link is None:
+            return self._error
+        try:
+            info = await link.js.stream_info(self._names.stream, self._names.stored)
+        except (NatsError, TimeoutError) as error:
+            return f"stream {self._names.stream}: {words(error)}"
+        left = info.state.subjects or {}
+        mine = {self._names.partition(partition) for partition in partitions}
+        count = sum(messages for subject, messages in left.items() if subject in mine)
+        return f"{count} messages are on their way to the store" if count else ""
+
     async def _run(self) -> None:
         backoff = Backoff(RECONNECT_S_MIN, self._config.nats_retry_s_max)
         while True:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import grpc
@@ -23,6 +23,7 @@ CHUNK_ROWS: Final = 1000
 CHUNK_BYTES: Final = 1024 * 1024
 
 Context = grpc.aio.ServicerContext[Any, Any]
+OnTheirWay = Callable[[frozenset[int]], Awaitable[str]]
 
 
 class DataReader(pb_grpc.DataReaderServicer):
@@ -31,6 +32,7 @@ class DataReader(pb_grpc.DataReaderServicer):
     Args:
         schemas: the declared spaces; those that are persisted are read.
         partitions: of the grid; a row's partition follows from its key.
+        on_their_way: says why the store does not have all yet that was sent to it; "": it has.
     """
 
     def __init__(
@@ -39,18 +41,22 @@ class DataReader(pb_grpc.DataReaderServicer):
         schemas: Callable[[], Mapping[str, SpaceSchema]],
         partitions: Callable[[], int],
         grid_id: bytes,
+        on_their_way: OnTheirWay | None = None,
     ) -> None:
+        self._on_their_way = on_their_way
         self._store = store
         self._schemas = schemas
         self._partitions = partitions
         self._grid_id = grid_id
 
     async def Load(self, request: pb.LoadRequest, context: Context) -> None:
-        """UNAVAILABLE while the store is away, FAILED_PRECONDITION for another grid's unit."""
+        """UNAVAILABLE while the store is away or behind, FAILED_PRECONDITION for another grid."""
         if request.grid_id != self._grid_id:
             message = "the unit belongs to another grid: check its messaging address"
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, message)
         wanted = frozenset(request.partitions)
+        if self._on_their_way is not None and (reason := await self._on_their_way(wanted)):
+            await context.abort(grpc.StatusCode.UNAVAILABLE, reason)
         try:
             await context.write(await self._fences(wanted))
             for name, schema in sorted(self._schemas().items()):

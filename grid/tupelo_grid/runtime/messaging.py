@@ -63,17 +63,23 @@ async def run_messaging(
         writer = await stack.enter_async_context(
             DataWriter(config, store, schemas.known, state.grid_id, schemas.fetch)
         )
-        stats = writer.stats
+        stats, on_their_way = writer.stats, None
         if config.pump_transport == "nats":
             mine = not config.writers
-            nats = make_nats_writer(config, writer, state.grid_id, name, takes_part=mine)
-            stats = (await stack.enter_async_context(nats)).stats
+            nats = await stack.enter_async_context(
+                make_nats_writer(config, writer, state.grid_id, name, takes_part=mine)
+            )
+            stats, on_their_way = nats.stats, nats.on_their_way
         admin = GridAdmin(config, state_store, pump_stats=lambda: pump_status(stats()))
         stack.push_async_callback(admin.close)
         space = RouterServicer(config, router, keeper)
         server = make_server(config)
         reader = DataReader(
-            store, lambda: keeper.state.spaces, lambda: keeper.state.partitions, state.grid_id
+            store,
+            lambda: keeper.state.spaces,
+            lambda: keeper.state.partitions,
+            state.grid_id,
+            on_their_way,
         )
         _register(server, space, admin, writer)
         pump_pb2_grpc.add_DataReaderServicer_to_server(  # type: ignore[no-untyped-call]
