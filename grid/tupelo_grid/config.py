@@ -26,7 +26,17 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         partitions: of the grid; fixed when it is created. 1 to 4096.
         backups: in-sync copies beside the primary that placement aims at, 0 to 3.
         min_in_sync: replicas, primary included, without which writes are refused.
-        store_url: SQLAlchemy URL of the store; "" means SQLite at `<data_dir>/store.sqlite`.
+        store_url: SQLAlchemy URL of the store; "" means SQLite at `<data_dir>/store.sqlite`. For
+            PostgreSQL postgresql://USER@HOST:PORT/DATABASE, with libpq's sslmode, sslrootcert,
+            sslcert and sslkey after a `?`.
+        store_password_file: its first line is the password; read at each connection. "": the
+            URL's, or else what the environment has in PGPASSWORD.
+        store_create: whether the data writer makes and widens tables ("auto") or asks for `tupelo
+            store init` ("never"); "" is "auto" for SQLite and "never" for other databases.
+        store_write_connections_max: of one process; so many transactions run at the same time.
+        store_read_connections_max: of one process, for loads and questions.
+        store_connect_s: of one attempt to connect to the store.
+        store_timeout_s: of one statement, and of the wait for a free connection.
 
         lease_s: D of the protocol: how long a renewed lease lasts.
         lease_margin: e: a lease is overdue after lease_s * (1 + e) without change.
@@ -139,6 +149,12 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backups: int = 1
     min_in_sync: int = 1
     store_url: str = ""
+    store_password_file: str = ""
+    store_create: Literal["", "auto", "never"] = ""
+    store_write_connections_max: int = 4
+    store_read_connections_max: int = 2
+    store_connect_s: float = 5.0
+    store_timeout_s: float = 30.0
 
     lease_s: float = 3.0
     lease_margin: float = 0.08

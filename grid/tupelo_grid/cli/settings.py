@@ -23,7 +23,14 @@ from tupelo_grid.runtime.errors import FatalStartError
 
 ENVIRONMENT_PREFIX = "TUPELO_"
 _FIELDS = {field.name: field for field in msgspec.structs.fields(GridConfig)}
-_PATHS = ("data_dir", "unit_paths", "nats_password_file", "nats_creds_file", "nats_ca_file")
+_PATHS = (
+    "data_dir",
+    "unit_paths",
+    "store_password_file",
+    "nats_password_file",
+    "nats_creds_file",
+    "nats_ca_file",
+)
 
 
 def load_config(
