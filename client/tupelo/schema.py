@@ -49,6 +49,9 @@ class SpaceSchema(msgspec.Struct, frozen=True):
         persist: whether the data writer stores the entries.
         coalesce: whether the writer may skip versions of a key that a newer one of the same batch
             replaces. False for audited spaces.
+        table: of the store that holds the entries, "TABLE" or "SCHEMA.TABLE"; "": one named after
+            the space. Typed spaces only.
+        columns: (field, column) of those fields whose column has another name.
 
     Raises ValueError for one that contradicts itself; decoding turns that into a ValidationError.
     """
@@ -60,6 +63,8 @@ class SpaceSchema(msgspec.Struct, frozen=True):
     ttl_ms: int = 0
     persist: bool = True
     coalesce: bool = True
+    table: str = ""
+    columns: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         names = [field.name for field in self.fields]
@@ -81,10 +86,36 @@ class SpaceSchema(msgspec.Struct, frozen=True):
             raise ValueError(f"the route of space {self.name!r} is not made of places in its key")
         if self.ttl_ms < 0:
             raise ValueError(f"ttl_ms of space {self.name!r} is below 0")
+        self._check_table(names)
+
+    def _check_table(self, names: list[str]) -> None:
+        if (self.table or self.columns) and not names:
+            raise ValueError(f"space {self.name!r} has no fields to put into a table's columns")
+        parts = self.table.split(".") if self.table else []
+        if len(parts) > 2 or not all(_is_identifier(part) for part in parts):
+            raise ValueError(
+                f"{self.table!r} cannot be the table of space {self.name!r}: write TABLE or "
+                "SCHEMA.TABLE"
+            )
+        renamed = dict(self.columns)
+        strange = [name for name in renamed if name not in names]
+        if strange or len(renamed) < len(self.columns):
+            raise ValueError(f"columns of space {self.name!r} must name each a field of it, once")
+        for column in renamed.values():
+            if not _is_identifier(column):
+                raise ValueError(f"{column!r} cannot be a column of space {self.name!r}")
+        if len({renamed.get(name, name) for name in names}) < len(names):
+            raise ValueError(f"two fields of space {self.name!r} have the same column")
 
     @property
     def typed(self) -> bool:
         return bool(self.fields)
+
+
+def _is_identifier(name: str) -> bool:
+    """What databases take as a name in quotation marks."""
+    own = name.lower().startswith("tupelo_")
+    return 0 < len(name.encode()) <= 63 and '"' not in name and min(name) >= " " and not own
 
 
 def encode_schema(schema: SpaceSchema) -> bytes:

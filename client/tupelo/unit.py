@@ -111,6 +111,8 @@ class ProcessingUnit:
         ttl_s: float | None = None,
         persist: bool = True,
         coalesce: bool = True,
+        table: str = "",
+        columns: Mapping[str, str] | None = None,
     ) -> Space[E]:
         """Declares a space of typed entries.
 
@@ -123,6 +125,9 @@ class ProcessingUnit:
             ttl_s: seconds that an entry lives after it was put; None: for ever.
             persist: whether the store gets the entries.
             coalesce: whether the store may skip versions that a newer one replaces soon after.
+            table: a table of the store that is there already, "TABLE" or "SCHEMA.TABLE", to hold
+                the entries; "": one named after the space. docs/PERSISTENCE.md says what is needed.
+            columns: field name -> column name, where they differ.
 
         Raises TypeError or ValueError, saying what to change.
         """
@@ -147,6 +152,8 @@ class ProcessingUnit:
             ttl_ms=0 if ttl_s is None else math.ceil(ttl_s * 1000),
             persist=persist,
             coalesce=coalesce,
+            table=table,
+            columns=tuple((columns or {}).items()),
         )
         space = Space(schema, entry_type, description)
         self._spaces[name] = space
