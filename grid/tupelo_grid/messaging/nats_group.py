@@ -23,7 +23,7 @@ from tupelo.v1 import pump_pb2
 
 from tupelo_grid.config import GridConfig
 from tupelo_grid.core.pump_frames import PumpAck, PumpFrame
-from tupelo_grid.messaging.nats_link import Link, LinkLost, words
+from tupelo_grid.messaging.nats_link import Link, LinkLost, whole, words
 from tupelo_grid.messaging.nats_names import Names, consumer_name, consumer_owner
 from tupelo_grid.messaging.nats_parts import Assembler, BadPart
 from tupelo_grid.messaging.pump_wire import BadFrame, decode_frame, encode_ack
@@ -103,7 +103,7 @@ class GroupReader:
     async def leave(self) -> None:
         """Lets the group go at once, so that the next reader need not wait."""
         try:
-            await self._link.js.delete_consumer(self._names.stream, self._consumer)
+            await whole(self._link.js.delete_consumer(self._names.stream, self._consumer))
         except (NatsError, TimeoutError) as error:
             log.debug("%s: %s", self._consumer, words(error))
 
@@ -115,7 +115,7 @@ class GroupReader:
         patience = loop.time() + self._config.nats_writer_s
         while True:
             try:
-                await self._link.js.add_consumer(self._names.stream, self._settings())
+                await whole(self._link.js.add_consumer(self._names.stream, self._settings()))
                 return
             except APIError as error:
                 if isinstance(error, NotFoundError):
@@ -145,7 +145,7 @@ class GroupReader:
         """Deletes the consumer that has the group, when its owner is gone or does not let go."""
         mine = self._names.group(self.group)
         live = self._live()
-        for info in await self._link.js.consumers_info(self._names.stream):
+        for info in await whole(self._link.js.consumers_info(self._names.stream)):
             name = info.name or ""
             taken = info.config is not None and info.config.filter_subject == mine
             if not taken or name == self._consumer:
@@ -153,7 +153,7 @@ class GroupReader:
             if impatient or consumer_owner(name) not in live:
                 log.info("taking group %d over from %s", self.group, name)
                 try:
-                    await self._link.js.delete_consumer(self._names.stream, name)
+                    await whole(self._link.js.delete_consumer(self._names.stream, name))
                 except NotFoundError:
                     log.debug("%s has gone by itself", name)
 

@@ -18,9 +18,9 @@ import json
 import logging
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -36,6 +36,7 @@ from tupelo_grid.messaging.nats_settings import login, servers, tls
 
 log = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
 OnMessage = Callable[[Msg], Awaitable[None]]
 OnStored = Callable[[int, str], None]
 """(sequence in the stream, "") or (0, why the stream did not take it)."""
@@ -43,6 +44,23 @@ OnStored = Callable[[int, str], None]
 HEADERS_BYTES: Final = 1024
 """Of a message's size that is kept for subject and headers."""
 CLOSE_S: Final = 1.0
+
+
+async def whole(call: Coroutine[Any, Any, Result]) -> Result:
+    """`await call`, for calls of the client that wait for an answer.
+
+    Before Python 3.12 asyncio.wait_for, which the client uses for them, forgets that it was
+    cancelled when the answer comes at the same moment; the caller's task would go on for ever.
+    """
+    task = asyncio.ensure_future(call)
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        task.cancel()
+        # Nobody waits for what it may have raised.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        raise
+    return task.result()
 
 
 class LinkLost(Exception):
@@ -133,7 +151,7 @@ class Link:
         """Until the server has what `send_soon` was given."""
         while self._outbox:
             await self.client.publish(*self._outbox.popleft())
-        await self.client.flush()
+        await whole(self.client.flush())
 
     async def run_outbox(self) -> None:
         while True:
@@ -176,7 +194,7 @@ async def open_link(config: GridConfig, name: str) -> AsyncIterator[Link]:
 
     try:
         async with asyncio.timeout(config.nats_connect_s):
-            await client.connect(
+            connecting = client.connect(
                 servers(config),
                 name=name,
                 error_cb=on_error,
@@ -192,6 +210,7 @@ async def open_link(config: GridConfig, name: str) -> AsyncIterator[Link]:
                 **login(config),
                 **tls(config),
             )
+            await whole(connecting)
     except (NatsError, OSError, TimeoutError, ssl.SSLError) as error:
         await _close(client)
         raise LinkLost(heard or words(error)) from error
@@ -215,7 +234,7 @@ async def _close(client: Client) -> None:
     """A server that does not read any more must not hold up whoever wants another one."""
     try:
         async with asyncio.timeout(CLOSE_S):
-            await client.close()
+            await whole(client.close())
     except Exception as error:
         log.debug("nats: closing: %r", error)
 
@@ -238,16 +257,16 @@ async def ensure_stream(link: Link, config: GridConfig, names: Names) -> None:
     )
     try:
         try:
-            found = (await link.js.stream_info(names.stream)).config
+            found = (await whole(link.js.stream_info(names.stream))).config
         except NotFoundError:
-            await link.js.add_stream(wanted)
+            await whole(link.js.add_stream(wanted))
             log.info("made the stream %s", names.stream)
             return
         if found.retention != RetentionPolicy.WORK_QUEUE:
             raise LinkLost(f"the stream {names.stream} is no work queue: delete it")
         fields = ("max_bytes", "max_age", "num_replicas", "duplicate_window", "subjects")
         if any(getattr(found, field) != getattr(wanted, field) for field in fields):
-            await link.js.update_stream(wanted)
+            await whole(link.js.update_stream(wanted))
             log.info("the stream %s has new limits", names.stream)
     except (NatsError, TimeoutError) as error:
         raise LinkLost(f"stream {names.stream}: {words(error)}") from error
@@ -265,7 +284,7 @@ async def has_message(link: Link, names: Names, sequence: int, headers: Mapping[
     Raises LinkLost.
     """
     try:
-        found = await link.js.get_msg(names.stream, seq=sequence)
+        found = await whole(link.js.get_msg(names.stream, seq=sequence))
     except NotFoundError:
         return False
     except (NatsError, TimeoutError) as error:

@@ -26,6 +26,7 @@ from tupelo_grid.messaging.nats_link import (
     LinkLost,
     ensure_stream,
     open_link,
+    whole,
     words,
 )
 from tupelo_grid.messaging.nats_names import Names, divide
@@ -114,7 +115,7 @@ class NatsWriter:
         if link is None:
             return self._error
         try:
-            info = await link.js.stream_info(self._names.stream, self._names.stored)
+            info = await whole(link.js.stream_info(self._names.stream, self._names.stored))
         except (NatsError, TimeoutError) as error:
             return f"stream {self._names.stream}: {words(error)}"
         left = info.state.subjects or {}
