@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import decimal
-import sqlite3
 import uuid
 from typing import Any
 
@@ -18,6 +17,7 @@ from tupelo_grid.store.fields import SQLITE_CODECS, Unfit
 from tupelo_grid.store.mapping import make_mapping
 from tupelo_grid.store.naming import database_name
 from tupelo_grid.store.sqlite import SqliteBackend
+from tupelo_grid.store.tables import select_text
 
 encode = msgspec.msgpack.encode
 
@@ -98,19 +98,20 @@ class Table:
     def __init__(self, tmp_path: Any, schema: SpaceSchema) -> None:
         backend = SqliteBackend(tmp_path / "unused.sqlite", 1.0)
         self.mapping = make_mapping(schema, SQLITE_CODECS)
-        self.connection = sqlite3.connect(":memory:")
-        ddl = sa.schema.CreateTable(self.mapping.table).compile(dialect=backend.dialect)
-        self.connection.execute(str(ddl))
-        self.upsert = backend.upsert(self.mapping.table)
+        self.put = backend.writes(self.mapping.table, {}).put
+        self.connection = sa.create_engine("sqlite://").connect()
+        self.mapping.table.create(self.connection)
+        self.select = select_text(self.mapping.select(), backend.dialect)
 
     def through(self, key: bytes, value: bytes, version: int = 5, deadline: int = 0) -> Any:
         name = self.mapping.table.name
-        self.connection.execute(f'DELETE FROM "{name}"')
+        self.connection.exec_driver_sql(f'DELETE FROM "{name}"')
         row = self.mapping.row(key, value, version, 3, deadline)
-        self.connection.execute(self.upsert, row)
-        [stored] = self.connection.execute(f'SELECT * FROM "{name}"').fetchall()
-        assert stored == row
-        return self.mapping.entry(stored)
+        self.put(self.connection, [row])
+        [stored] = self.connection.exec_driver_sql(f'SELECT * FROM "{name}"').fetchall()
+        assert tuple(stored) == row
+        [read] = self.connection.exec_driver_sql(self.select).fetchall()
+        return self.mapping.entry(tuple(read))
 
 
 @pytest.fixture(scope="module")

@@ -33,11 +33,13 @@ class Unfit(Exception):
 @dataclass(frozen=True, slots=True)
 class FieldCodec:
     """`to_column` raises Unfit. `from_column` None: the column's value is the wire's. Neither is
-    ever passed None, which is NULL on the other side."""
+    ever passed None, which is NULL on the other side. Not `exact`: the column may give back another
+    value than was put."""
 
-    column_type: type[sa.types.TypeEngine[Any]]
+    column_type: type[sa.types.TypeEngine[Any]] | sa.types.TypeEngine[Any]
     to_column: Convert
     from_column: Convert | None = None
+    exact: bool = True
 
 
 def _mismatch(expected: str, value: object) -> Unfit:

@@ -4,15 +4,16 @@ Per partition the store keeps a fence row (partition, epoch, cursor): who may wr
 journal sequence everything is in the store. `apply` moves the cursor and writes the rows of a batch
 in one transaction, and only when the fence row says exactly (batch.epoch, batch.from_sequence).
 
-Deletes and tombstones. A delete removes the row; no tombstone stays behind, because nothing could
-need it. A key lives in one partition; each batch of a partition is applied at most once (its
-`from_sequence` is behind the cursor ever after), in journal order, under the newest epoch, and
-holds committed records, which never change. So after every transaction the rows of a partition are
-those of its committed prefix up to the cursor, and no older write of a deleted key can ever be
-applied: a repeated, late or reordered frame, or one of an older primary, changes nothing. Version
-guards on upserts and deletes are a second line against what does not come by this way. A dead
-letter does not: a newer change of its key marks it superseded, in the transaction that stores the
-change, so that replaying it cannot bring back what was deleted.
+Deletes and tombstones. A delete removes the row and leaves a tombstone with its version for
+`tombstone_s`. By way of the cursor alone nothing older could ever come: a key lives in one
+partition, and each batch of a partition is applied at most once, in order, under the newest epoch.
+Versions of rows and tombstones are the second line: for cursors that somebody set back, for dead
+letters that are tried again, for writers that do not go by the cursor. A newer change of a key
+marks its dead letters superseded, in the transaction that stores the change.
+
+Dead letters. A row that the database cannot hold is put aside in the transaction that moves the
+cursor past it. Where `dead_letters_max` leaves no room for it, the partition's batch is not applied
+(FULL): it waits in the journal until somebody retries or drops letters. Nothing is dropped.
 
 Errors:
 
@@ -23,14 +24,14 @@ Errors:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
 from tupelo.schema import SpaceSchema
 
-from tupelo_grid.core.pump_frames import PartitionBatch
+from tupelo_grid.core.pump_frames import DeadRow, PartitionBatch
 from tupelo_grid.runtime.errors import FatalStartError
 
 Row = tuple[bytes, bytes, int, int]
@@ -58,17 +59,34 @@ class Status(IntEnum):
     FENCED = 3  # a higher epoch has claimed the partition
     MOVED = 4  # ours, but the cursor is not the batch's `from_sequence`; nothing applied
     UNCLAIMED = 5  # the epoch was never claimed here; nothing applied
+    FULL = 6  # a row would be a dead letter, and there is no room for more; nothing applied
+    NO_TABLE = 7  # a space's table is missing and may not be made here; nothing applied
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLimits:
+    """See `tupelo_grid.config.GridConfig` for what each one means."""
+
+    dead_letters_max: int = 100_000
+    tombstone_s: float = 3600.0
+    purge_rows: int = 5000
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`epoch` and `cursor` are the store's after the call; `dead_letters`: rows it put aside."""
+    """`epoch` and `cursor` are the store's after the call; `dead_rows`: what it put aside. `error`:
+    what has to be done where the status says NO_TABLE."""
 
     partition: int
     status: Status
     epoch: int
     cursor: int
-    dead_letters: int = 0
+    dead_rows: tuple[DeadRow, ...] = ()
+    error: str = ""
+
+    @property
+    def dead_letters(self) -> int:
+        return len(self.dead_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +110,40 @@ class DeadLetter:
     superseded: int
 
 
+@dataclass(frozen=True, slots=True)
+class LetterFilter:
+    """Which dead letters: "" and None mean any. `after`: only those that follow (time_ms, space,
+    key, version). `superseded`: also those that a newer change has made needless."""
+
+    space: str = ""
+    key: bytes | None = None
+    version: int = 0
+    superseded: bool = True
+    after: tuple[int, str, bytes, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LetterResult:
+    """What became of a letter that was tried again: "stored", "superseded" or "refused"; `error`
+    says why it was refused."""
+
+    letter: DeadLetter
+    result: str
+    error: str = ""
+
+
 class Store(Protocol):
     """Any number of tasks may call it; calls take effect one after the other."""
 
     @property
     def name(self) -> str:
         """Kind and place, without credentials."""
+        ...
+
+    @property
+    def concurrency(self) -> int:
+        """So many calls of `apply` at the same time are of use; they have no partition in
+        common."""
         ...
 
     async def open(self) -> None:
@@ -126,19 +172,43 @@ class Store(Protocol):
         """Partition -> (epoch, cursor)."""
         ...
 
-    def read_rows(self, space: str) -> AsyncIterator[Row]:
+    def read_rows(
+        self, space: str, partitions: Collection[int] | None = None
+    ) -> AsyncIterator[Row]:
         """All rows of a space as of one moment, in no order, with the exact bytes that were put.
 
-        Nothing for a space that was never stored.
+        Only those of `partitions`, where given, and rows of a mapped table that the grid did not
+        put, whose partition is not known. Nothing for a space that was never stored.
         """
+        ...
+
+    def read_pages(
+        self, space: str, partitions: Collection[int] | None = None
+    ) -> AsyncIterator[list[Row]]:
+        """The rows of `read_rows`, some at a time."""
         ...
 
     async def counts(self) -> dict[str, int]:
         """Rows per space."""
         ...
 
-    async def dead_letters(self, limit: int = 1000, offset: int = 0) -> list[DeadLetter]:
+    async def dead_letters(
+        self, limit: int = 1000, offset: int = 0, which: LetterFilter = LetterFilter()
+    ) -> list[DeadLetter]:
         """Oldest first."""
         ...
 
-    async def dead_letter_count(self) -> int: ...
+    async def dead_letter_count(self) -> int:
+        """Those that are not superseded."""
+        ...
+
+    async def retry_letters(
+        self, which: LetterFilter, limit: int, schemas: Mapping[str, SpaceSchema]
+    ) -> list[LetterResult]:
+        """Tries to store up to `limit` live letters, the oldest first, each under its version
+        guard; what the store has newer stays. One whose space is not in `schemas` is kept."""
+        ...
+
+    async def drop_letters(self, which: LetterFilter, limit: int) -> int:
+        """Forgets up to `limit` letters, superseded ones included. Returns how many."""
+        ...

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -23,13 +23,17 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.pool import QueuePool
 
-from tupelo_grid.store.backend import Result
+from tupelo_grid.store.backend import Item, Move, Query, Result, Rows, RowWrites
+from tupelo_grid.store.content import is_content
 from tupelo_grid.store.fields import SQLITE_CODECS
-from tupelo_grid.store.mapping import Codecs
+from tupelo_grid.store.mapping import Codecs, Place
 from tupelo_grid.store.port import StoreAway, StoreError, StoreUnusable
 
 JOURNAL_BYTES_MAX: Final = 64 * 1024 * 1024
 """Size the write-ahead log is cut back to after a checkpoint."""
+
+_NONE: Final[sa.ColumnElement[int]] = sa.literal_column("0")
+"""Version of a row that the grid did not put."""
 
 _CORRUPT: Final = ("not a database", "malformed", "disk image", "unsupported file format")
 
@@ -58,14 +62,39 @@ class SqliteBackend:
     def codecs(self) -> Codecs:
         return SQLITE_CODECS
 
-    def upsert(self, table: sa.Table) -> str:
+    @property
+    def concurrency(self) -> int:
+        """One transaction writes at a time; others would only wait for its lock."""
+        return 1
+
+    def writes(self, table: sa.Table, places: Mapping[str, Place]) -> RowWrites:
+        return _SqliteWrites(self._upsert(table), self._delete(table))
+
+    def _upsert(self, table: sa.Table) -> str:
         insert = sqlite.insert(table)
         key = list(table.primary_key.columns)
         rest = {c.name: insert.excluded[c.name] for c in table.columns if c not in key}
-        newer = table.c.tupelo_version < insert.excluded.tupelo_version
+        newer = sa.func.coalesce(table.c.tupelo_version, _NONE) < insert.excluded.tupelo_version
         return self._compile(
             table, insert.on_conflict_do_update(index_elements=key, set_=rest, where=newer)
         )
+
+    def _delete(self, table: sa.Table) -> str:
+        version: sa.BindParameter[int] = sa.bindparam("tupelo_version")
+        key = (c == sa.bindparam(c.name) for c in table.primary_key.columns)
+        old = sa.func.coalesce(table.c.tupelo_version, _NONE) <= version
+        return str(sa.delete(table).where(*key, old).compile(dialect=self._dialect))
+
+    def move_cursors(self, connection: sa.Connection, moves: Sequence[Move]) -> int:
+        sql = (
+            "UPDATE tupelo_partitions SET cursor = ? WHERE partition = ? AND epoch = ? "
+            "AND cursor = ?"
+        )
+        rows = [(new, partition, epoch, old) for partition, epoch, old, new in moves]
+        return connection.exec_driver_sql(sql, rows).rowcount
+
+    def lock_schema(self, connection: sa.Connection) -> None:
+        """Every transaction that writes has the file for itself."""
 
     def insert_or_ignore(self, table: sa.Table) -> str:
         return self._compile(table, sqlite.insert(table).on_conflict_do_nothing())
@@ -76,10 +105,8 @@ class SqliteBackend:
         assert getattr(compiled, "positiontup", None) == names, "parameters out of order"
         return str(compiled)
 
-    def is_content_error(self, error: Exception) -> bool:
-        return isinstance(
-            error, (sa.exc.IntegrityError, sa.exc.DataError, OverflowError, UnicodeError)
-        )
+    def is_content_error(self, error: Exception) -> bool | None:
+        return is_content(error)
 
     def translate(self, error: Exception) -> StoreError | None:
         if isinstance(error, StoreError):
@@ -173,15 +200,19 @@ class SqliteBackend:
         return self._engine
 
     async def pages(
-        self, plan: Callable[[sa.Connection], list[str]], size: int
-    ) -> AsyncIterator[tuple[int, Sequence[Sequence[Any]]]]:
+        self, plan: Callable[[sa.Connection], list[Query[Item]]], size: int
+    ) -> AsyncIterator[list[Item]]:
         reader = self._reader
         connection = await self._on(reader, self._connect_to_read)
+
+        def fetch(rows: sa.CursorResult[Any], query: Query[Item]) -> list[Item]:
+            return [query.convert(tuple(row)) for row in rows.fetchmany(size)]
+
         try:
-            for index, query in enumerate(await self._on(reader, partial(plan, connection))):
-                rows = await self._on(reader, partial(connection.exec_driver_sql, query))
-                while page := await self._on(reader, partial(rows.fetchmany, size)):
-                    yield index, page
+            for query in await self._on(reader, partial(plan, connection)):
+                rows = await self._on(reader, partial(connection.exec_driver_sql, query.text))
+                while page := await self._on(reader, partial(fetch, rows, query)):
+                    yield page
         finally:
             await self._on(reader, connection.close)
 
@@ -198,6 +229,17 @@ class SqliteBackend:
             if translated is None or translated is error:
                 raise
             raise translated from error
+
+
+class _SqliteWrites:
+    def __init__(self, upsert: str, delete: str) -> None:
+        self._upsert, self._delete = upsert, delete
+
+    def put(self, connection: sa.Connection, rows: Rows) -> None:
+        connection.exec_driver_sql(self._upsert, list(rows))
+
+    def remove(self, connection: sa.Connection, keys: Rows) -> None:
+        connection.exec_driver_sql(self._delete, list(keys))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -51,9 +51,23 @@ dead_letters = sa.Table(
 )
 
 _live = dead_letters.c.superseded == 0
-sa.Index("tupelo_dead_letters_live", dead_letters.c.time_ms, sqlite_where=_live).ddl_if(
-    dialect="sqlite"
+sa.Index(
+    "tupelo_dead_letters_live", dead_letters.c.partition, sqlite_where=_live, postgresql_where=_live
 )
+
+# What was deleted, for as long as something older of the key might come by another way than the
+# cursor allows. The version's name is that of rows, so that the same upsert guards both.
+tombstones = sa.Table(
+    "tupelo_tombstones",
+    metadata,
+    sa.Column("space", sa.Text, primary_key=True),
+    sa.Column("key", sa.LargeBinary, primary_key=True),
+    sa.Column("tupelo_version", sa.BigInteger, nullable=False),
+    sa.Column("partition", sa.Integer, nullable=False),
+    sa.Column("time_ms", sa.BigInteger, nullable=False),
+)
+sa.Index("tupelo_tombstones_version", tombstones.c.partition, tombstones.c.tupelo_version)
+sa.Index("tupelo_tombstones_time", tombstones.c.time_ms)
 
 
 def select_text(statement: sa.Select[Any], dialect: sa.Dialect) -> str:
