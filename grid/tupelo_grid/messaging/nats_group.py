@@ -115,17 +115,25 @@ class GroupReader:
         patience = loop.time() + self._config.nats_writer_s
         while True:
             try:
-                await whole(self._link.js.add_consumer(self._names.stream, self._settings()))
-                return
-            except APIError as error:
-                if isinstance(error, NotFoundError):
-                    raise LinkLost("the stream is gone") from error
-                if error.err_code not in ALREADY_READ:
-                    raise
-            except TimeoutError as error:
-                raise LinkLost(f"{self._consumer}: no answer in time") from error
-            await self._evict(loop.time() >= patience)
+                if await self._make():
+                    return
+                await self._evict(loop.time() >= patience)
+            except TimeoutError:
+                # A cluster that lost a server is not ready again at once.
+                log.warning("%s: no answer in time", self._consumer)
             await asyncio.sleep(TAKE_PAUSE_S)
+
+    async def _make(self) -> bool:
+        """False: another consumer has the group."""
+        try:
+            await whole(self._link.js.add_consumer(self._names.stream, self._settings()))
+        except NotFoundError as error:
+            raise LinkLost("the stream is gone") from error
+        except APIError as error:
+            if error.err_code not in ALREADY_READ:
+                raise
+            return False
+        return True
 
     def _settings(self) -> ConsumerConfig:
         """Kept in memory: a server that comes back without it makes its reader take it again."""
@@ -137,7 +145,6 @@ class GroupReader:
             ack_wait=self._config.nats_ack_s,
             max_ack_pending=2 * self._config.nats_pull_messages,
             inactive_threshold=INACTIVE_S,
-            num_replicas=1,
             mem_storage=True,
         )
 
