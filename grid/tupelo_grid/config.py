@@ -78,6 +78,12 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         writer_frames_max: frames of all units that wait in the data writer.
         writer_batch_records: changes that the data writer joins into one transaction; at least one
             frame.
+        dead_letters_max: changes that the store may put aside as dead letters; when there are so
+            many, partitions with another one are not stored any further until some are retried or
+            dropped.
+        store_tombstone_s: for so long the store remembers at which version a key was deleted.
+        store_purge_rows: older tombstones, and dead letters that a newer change made needless,
+            that one transaction of the store clears away.
         store_retry_s_min, store_retry_s_max: pause between attempts while the store is away grows
             from one to the other.
         pump_transport: how changes travel from units to data writers: "grpc" (straight to the
@@ -192,6 +198,9 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pump_answer_s_max: float = 30.0
     writer_frames_max: int = 1024
     writer_batch_records: int = 4000
+    dead_letters_max: int = 100_000
+    store_tombstone_s: float = 3600.0
+    store_purge_rows: int = 5000
     store_retry_s_min: float = 0.1
     store_retry_s_max: float = 30.0
     pump_transport: Literal["grpc", "nats"] = "grpc"

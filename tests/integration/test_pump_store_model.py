@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from tupelo.schema import SpaceSchema
 from tupelo_grid.config import GridConfig
-from tupelo_grid.core.pump import Pump, PumpLimits
+from tupelo_grid.core.pump import Pump
 from tupelo_grid.core.pump_frames import Answer, PumpAck, PumpFrame
+from tupelo_grid.core.pump_port import PumpLimits
 from tupelo_grid.core.pump_split import SplitPump
 from tupelo_grid.core.records import Record
 from tupelo_grid.messaging.writer import DataWriter

@@ -10,8 +10,9 @@ from tupelo_grid.core import membership as lease
 from tupelo_grid.core.batch import CARRIED_OUT_BELOW, Batch, Pending
 from tupelo_grid.core.frames import Ack, Frame
 from tupelo_grid.core.limits import Limits
-from tupelo_grid.core.pump import Pump, PumpLimits
+from tupelo_grid.core.pump import Pump
 from tupelo_grid.core.pump_frames import PumpAck
+from tupelo_grid.core.pump_port import PumpLimits
 from tupelo_grid.core.pump_source import UnitPumpSource
 from tupelo_grid.core.statestore import Snapshot, TxnResult
 from tupelo_grid.core.swaps import Swap, SwapOutcome, SwapResult

@@ -63,6 +63,9 @@ class FakeSource:
         records = self.journals[partition][after : after + limit]
         return list(enumerate(records, after + 1))
 
+    def bytes_after(self, partition: int, sequence: int) -> int:
+        return 100 * max(0, self.committed(partition) - sequence)
+
     def persisted(self, partition: int, epoch: int, cursor: int) -> None:
         assert cursor <= self.committed(partition)
         self.told.append((partition, epoch, cursor))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tupelo.schema import SpaceSchema
-from tupelo_grid.core.pump import Pump, PumpLimits
+from tupelo_grid.core.pump import Pump
 from tupelo_grid.core.pump_frames import Answer, PumpAck, PumpFrame
+from tupelo_grid.core.pump_port import PumpLimits
 
 from tests.unit.pump_source import NOOP_RECORD, FakeSource, keys_of, load, put, remove, write
 

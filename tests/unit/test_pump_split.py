@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tupelo_grid.core.pump import PumpLimits
 from tupelo_grid.core.pump_frames import Answer, PumpAck, PumpFrame
+from tupelo_grid.core.pump_port import PumpLimits
 from tupelo_grid.core.pump_split import SplitPump, subject_of
 
 from tests.unit.pump_source import FakeSource, put

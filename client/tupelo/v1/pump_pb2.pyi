@@ -14,11 +14,13 @@ class PersistStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PERSIST_STATUS_PERSISTED: _ClassVar[PersistStatus]
     PERSIST_STATUS_FENCED: _ClassVar[PersistStatus]
     PERSIST_STATUS_RETRY: _ClassVar[PersistStatus]
+    PERSIST_STATUS_STOPPED: _ClassVar[PersistStatus]
 PERSIST_STATUS_UNSPECIFIED: PersistStatus
 PERSIST_STATUS_CLAIMED: PersistStatus
 PERSIST_STATUS_PERSISTED: PersistStatus
 PERSIST_STATUS_FENCED: PersistStatus
 PERSIST_STATUS_RETRY: PersistStatus
+PERSIST_STATUS_STOPPED: PersistStatus
 
 class LoadRequest(_message.Message):
     __slots__ = ("grid_id", "partitions")
@@ -95,7 +97,7 @@ class PumpColumns(_message.Message):
     def __init__(self, spaces: _Optional[_Iterable[str]] = ..., partitions: _Optional[_Iterable[int]] = ..., epochs: _Optional[_Iterable[int]] = ..., from_sequences: _Optional[_Iterable[int]] = ..., to_sequences: _Optional[_Iterable[int]] = ..., counts: _Optional[_Iterable[int]] = ..., space_index: _Optional[_Iterable[int]] = ..., keys: _Optional[_Iterable[bytes]] = ..., values: _Optional[_Iterable[bytes]] = ..., deleted: _Optional[bytes] = ..., versions: _Optional[_Iterable[int]] = ..., deadlines_ms: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class PumpAck(_message.Message):
-    __slots__ = ("position", "partitions", "epochs", "cursors", "statuses", "dead_letters", "error")
+    __slots__ = ("position", "partitions", "epochs", "cursors", "statuses", "dead_letters", "error", "dead")
     POSITION_FIELD_NUMBER: _ClassVar[int]
     PARTITIONS_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
@@ -103,6 +105,7 @@ class PumpAck(_message.Message):
     STATUSES_FIELD_NUMBER: _ClassVar[int]
     DEAD_LETTERS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    DEAD_FIELD_NUMBER: _ClassVar[int]
     position: int
     partitions: _containers.RepeatedScalarFieldContainer[int]
     epochs: _containers.RepeatedScalarFieldContainer[int]
@@ -110,4 +113,19 @@ class PumpAck(_message.Message):
     statuses: bytes
     dead_letters: int
     error: str
-    def __init__(self, position: _Optional[int] = ..., partitions: _Optional[_Iterable[int]] = ..., epochs: _Optional[_Iterable[int]] = ..., cursors: _Optional[_Iterable[int]] = ..., statuses: _Optional[bytes] = ..., dead_letters: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
+    dead: _containers.RepeatedCompositeFieldContainer[DeadChange]
+    def __init__(self, position: _Optional[int] = ..., partitions: _Optional[_Iterable[int]] = ..., epochs: _Optional[_Iterable[int]] = ..., cursors: _Optional[_Iterable[int]] = ..., statuses: _Optional[bytes] = ..., dead_letters: _Optional[int] = ..., error: _Optional[str] = ..., dead: _Optional[_Iterable[_Union[DeadChange, _Mapping]]] = ...) -> None: ...
+
+class DeadChange(_message.Message):
+    __slots__ = ("partition", "space", "key", "version", "error")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    SPACE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    partition: int
+    space: str
+    key: bytes
+    version: int
+    error: str
+    def __init__(self, partition: _Optional[int] = ..., space: _Optional[str] = ..., key: _Optional[bytes] = ..., version: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...

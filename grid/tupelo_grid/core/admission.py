@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -37,13 +37,14 @@ class Admission:
         self.limits = limits
         self.overloaded = ""
 
-    def watch(self, journal_bytes: int) -> None:
-        """Takes writes only while the unit's journals are within their bound."""
+    def watch(self, journal_bytes: int, behind: Callable[[], str]) -> None:
+        """Takes writes only while the unit's journals are within their bound. `behind` says how far
+        the store is behind, and why."""
         self.overloaded = ""
         if journal_bytes > self.limits.journal_bytes_max:
             self.overloaded = (
-                f"the journal holds {journal_bytes} bytes that the store does not have yet, more "
-                "than journal_bytes_max; writes go on when the store catches up"
+                f"the journals hold {journal_bytes} bytes, more than journal_bytes_max="
+                f"{self.limits.journal_bytes_max}: {behind()}; writes go on when it has caught up"
             )
 
     def unknown(self, name: str, kind: int) -> Refusal | None:

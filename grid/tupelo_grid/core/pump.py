@@ -18,87 +18,25 @@ over.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import IntEnum
-from typing import Final, Protocol
+from collections.abc import Mapping
+from typing import Final
 
 from tupelo.schema import SpaceSchema
 
-from tupelo_grid.core.pump_frames import Answer, Change, PartitionBatch, PumpAck, PumpFrame
-from tupelo_grid.core.records import LOAD, Record
+from tupelo_grid.core.pump_frames import (
+    Answer,
+    Change,
+    PartitionBatch,
+    PumpAck,
+    PumpFrame,
+)
+from tupelo_grid.core.pump_parts import PartitionLag, PartState, Phase
+from tupelo_grid.core.pump_port import PumpLimits, PumpListener, PumpSource
+from tupelo_grid.core.records import LOAD
 
 RECORDS_READ_FACTOR: Final = 4
 """Journal records looked at for one frame, as a multiple of its changes: coalescing and spaces that
 are not persisted make a frame smaller than what was read for it."""
-
-MARKS_MAX: Final = 64
-"""Points in time remembered per partition for the age of its backlog."""
-
-MARK_S: Final = 0.05
-"""Commits within this time share a mark: the age of the backlog is exact to it."""
-
-
-class PumpSource(Protocol):
-    """The journals of one unit, as the pump reads them."""
-
-    def primaries(self) -> Mapping[int, int]:
-        """Partition -> epoch of the partitions this unit is the ready primary of."""
-        ...
-
-    def committed(self, partition: int) -> int:
-        """Sequence of the newest committed record."""
-        ...
-
-    def base(self, partition: int) -> int:
-        """Records up to it are no longer held."""
-        ...
-
-    def read(self, partition: int, after: int, limit: int) -> Sequence[tuple[int, Record]]:
-        """At most `limit` committed records that follow `after`, in order, with their sequences.
-
-        `after` is not below `base`, and the unit is primary of the partition.
-        """
-        ...
-
-    def persisted(self, partition: int, epoch: int, cursor: int) -> None:
-        """The store has everything up to `cursor`."""
-        ...
-
-    def dirty(self) -> set[int]:
-        """Partitions with commits, or newly ready, since the last call; the set is handed over."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class PumpLimits:
-    """Changes and bytes of a frame, frames unanswered at a time, seconds that a change may wait."""
-
-    batch_records: int
-    batch_bytes: int
-    batch_s: float
-    frames_in_flight: int = 1
-
-
-class Phase(IntEnum):
-    UNCLAIMED = 0
-    CLAIMED = 1
-    FENCED = 2  # a higher epoch owns the partition; over for this epoch
-
-
-@dataclass(slots=True)
-class _Partition:
-    epoch: int
-    phase: Phase = Phase.UNCLAIMED
-    cursor: int = 0
-    committed: int = 0
-    flight: int = 0  # position of the frame it is in; 0: none
-    marks: deque[tuple[float, int]] = field(default_factory=deque)  # first seen, up to sequence
-
-    @property
-    def lag(self) -> int:
-        return max(0, self.committed - self.cursor) if self.phase is not Phase.FENCED else 0
 
 
 class Pump:
@@ -115,14 +53,16 @@ class Pump:
         self._source = source
         self._limits = limits
         self._schemas = schemas
-        self._parts: dict[int, _Partition] = {}
+        self._parts: dict[int, PartState] = {}
         self._queue: dict[int, None] = {}  # claimed, with something to send, in turn
         self._claims: dict[int, None] = {}  # to be claimed
         self._flight: dict[int, PumpFrame] = {}
         self._position = 0
         self.problems: dict[int, str] = {}
+        self.stopped: dict[int, str] = {}
         self.dead_letters = 0
         self.persisted_records = 0
+        self.listener: PumpListener | None = None
 
     # What the journals have.
 
@@ -142,7 +82,7 @@ class Pump:
             self._look(partition, None, now)
         for partition, epoch in primaries.items():
             self._look(partition, epoch, now)
-        for partition in list(self.problems):
+        for partition in [*self.problems, *self.stopped]:
             self._unclaim(partition)
 
     def _look(self, partition: int, epoch: int | None, now: float) -> None:
@@ -153,12 +93,12 @@ class Pump:
         if epoch is None:
             return
         if part is None:
-            part = self._parts[partition] = _Partition(epoch)
+            part = self._parts[partition] = PartState(epoch)
             self._claims[partition] = None
         committed = self._source.committed(partition)
         if committed > part.committed:
             part.committed = committed
-            self._mark(part, now)
+            part.mark(now)
             self._enqueue(partition, part)
 
     def _drop(self, partition: int) -> None:
@@ -166,15 +106,11 @@ class Pump:
         self._queue.pop(partition, None)
         self._claims.pop(partition, None)
         self.problems.pop(partition, None)
+        self.stopped.pop(partition, None)
+        if self.listener is not None:
+            self.listener.dropped(partition)
 
-    def _mark(self, part: _Partition, now: float) -> None:
-        marks = part.marks
-        if marks and (now - marks[-1][0] < MARK_S or len(marks) >= MARKS_MAX):
-            marks[-1] = (marks[-1][0], part.committed)
-        else:
-            marks.append((now, part.committed))
-
-    def _enqueue(self, partition: int, part: _Partition) -> None:
+    def _enqueue(self, partition: int, part: PartState) -> None:
         """Puts the partition at the end of the turn, when it has something to send and may."""
         if part.phase is Phase.CLAIMED and not part.flight and part.committed > part.cursor:
             self._queue.setdefault(partition)
@@ -300,6 +236,7 @@ class Pump:
         if frame is None:
             return True
         self.dead_letters += ack.dead_letters
+        self._tell_dead(frame, ack)
         done = True
         for partition, epoch, cursor, answer in ack.answers:
             part = self._parts.get(partition)
@@ -310,15 +247,28 @@ class Pump:
                 part.phase = Phase.FENCED
                 part.marks.clear()
                 self.problems.pop(partition, None)
+                self.stopped.pop(partition, None)
             elif answer is Answer.RETRY:
                 self._unclaim(partition)
                 done = False
+            elif answer is Answer.STOPPED:
+                # Until the next `reconcile`, so that it costs the others nothing.
+                part.phase = Phase.UNCLAIMED
+                self.stopped[partition] = f"partition {partition} is not stored: {ack.error}"
             else:
                 self._advance(partition, part, cursor, answer)
         self._forget(frame)
         return done
 
-    def _advance(self, partition: int, part: _Partition, cursor: int, answer: Answer) -> None:
+    def _tell_dead(self, frame: PumpFrame, ack: PumpAck) -> None:
+        if self.listener is None or not ack.dead_rows:
+            return
+        for batch in frame.batches:
+            mine = [row for row in ack.dead_rows if row.partition == batch.partition]
+            if mine:
+                self.listener.dead(mine, batch.from_sequence)
+
+    def _advance(self, partition: int, part: PartState, cursor: int, answer: Answer) -> None:
         if cursor > part.committed:
             self.problems[partition] = (
                 f"the store has partition {partition} up to {cursor}, but the grid only up to "
@@ -327,12 +277,11 @@ class Pump:
             return
         self.problems.pop(partition, None)
         if answer is Answer.PERSISTED:
+            self.stopped.pop(partition, None)
             self.persisted_records += max(0, cursor - part.cursor)
         part.phase = Phase.CLAIMED
         part.cursor = cursor
-        marks = part.marks
-        while marks and marks[0][1] <= cursor:
-            marks.popleft()
+        part.unmark()
         if cursor:
             self._source.persisted(partition, part.epoch, cursor)
         self._enqueue(partition, part)
@@ -373,10 +322,36 @@ class Pump:
         """Committed records that the store is not known to have."""
         return sum(part.lag for part in self._parts.values())
 
+    def lag_bytes(self) -> int:
+        """About how much they take in the journals."""
+        return sum(self._bytes(number, part) for number, part in self._parts.items() if part.lag)
+
     def lag_s(self, now: float) -> float:
         """Age in seconds of the oldest committed record that the store is not known to have."""
-        oldest = [part.marks[0][0] for part in self._parts.values() if part.marks]
-        return max(0.0, now - min(oldest)) if oldest else 0.0
+        return max((part.lag_s(now) for part in self._parts.values()), default=0.0)
+
+    def lags(self, now: float) -> list[PartitionLag]:
+        """Of all partitions, in order."""
+        return [
+            PartitionLag(
+                number,
+                part.epoch,
+                part.committed,
+                part.cursor,
+                self._bytes(number, part) if part.lag else 0,
+                part.lag_s(now),
+                part.phase is not Phase.UNCLAIMED,
+                self.problems.get(number) or self.stopped.get(number, ""),
+            )
+            for number, part in sorted(self._parts.items())
+        ]
+
+    def _bytes(self, partition: int, part: PartState) -> int:
+        primaries = self._source.primaries()
+        if primaries.get(partition) != part.epoch:
+            return 0
+        after = max(part.cursor, self._source.base(partition))
+        return self._source.bytes_after(partition, after)
 
     def fenced(self) -> list[int]:
         """Partitions that a higher epoch has claimed, and this unit still takes for its own."""

@@ -39,15 +39,29 @@ class Answer(IntEnum):
     PERSISTED = 2
     FENCED = 3
     RETRY = 4
+    STOPPED = 5  # something of the batch cannot be stored and not be put aside; ask again later
+
+
+@dataclass(frozen=True, slots=True)
+class DeadRow:
+    """A change that the store put aside, and why."""
+
+    partition: int
+    space: str
+    key: bytes
+    version: int
+    error: str
 
 
 @dataclass(frozen=True, slots=True)
 class PumpAck:
-    """The answer to a frame. `answers`: (partition, epoch, cursor, answer). `away`: the frame is
-    well, the store took nothing at all; that is not sent over a wire."""
+    """The answer to a frame. `answers`: (partition, epoch, cursor, answer). `dead_letters`: changes
+    that were put aside; `dead_rows`: the first of them. `away`: the frame is well, the store took
+    nothing at all; that is not sent over a wire."""
 
     position: int
     answers: list[tuple[int, int, int, Answer]]
     dead_letters: int = 0
     error: str = ""
     away: bool = False
+    dead_rows: tuple[DeadRow, ...] = ()

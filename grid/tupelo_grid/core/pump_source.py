@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from tupelo_grid.core.records import Record
 from tupelo_grid.core.unit import Unit
@@ -11,8 +11,10 @@ from tupelo_grid.core.unit import Unit
 class UnitPumpSource:
     """`tupelo_grid.core.pump.PumpSource` over a `Unit`."""
 
-    def __init__(self, unit: Unit) -> None:
+    def __init__(self, unit: Unit, on_persisted: Callable[[int, int], None] | None = None) -> None:
+        """`on_persisted(partition, cursor)` is called when the store has everything up to there."""
         self._unit = unit
+        self._on_persisted = on_persisted
 
     def primaries(self) -> Mapping[int, int]:
         """Partition -> epoch of the partitions this unit is the ready primary of."""
@@ -35,12 +37,20 @@ class UnitPumpSource:
         """Records up to it are no longer held."""
         return self._unit.replicas[partition].journal.base
 
+    def bytes_after(self, partition: int, sequence: int) -> int:
+        """The records' share of the journal, as if all were of one size."""
+        journal = self._unit.replicas[partition].journal
+        held = journal.last - journal.base
+        return journal.bytes * max(0, journal.last - sequence) // held if held else 0
+
     def persisted(self, partition: int, epoch: int, cursor: int) -> None:
         """The store has everything up to `cursor`: the journal may forget it."""
         primary = self._unit.primaries.get(partition)
         if primary is not None and primary.epoch == epoch:
             held = primary.partition
             held.persisted = max(held.persisted, min(cursor, held.commit))
+            if self._on_persisted is not None:
+                self._on_persisted(partition, held.persisted)
 
     def dirty(self) -> set[int]:
         """Partitions with something new since the last call."""

@@ -8,7 +8,7 @@ simulator can run many units through millions of steps (after etcd-io/raft's Raw
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import attrgetter
 
 from tupelo.errors import ResultCode
@@ -45,6 +45,7 @@ class Unit:
         lease_until: reads need no confirmation before it.
         audit: compares replicas with their primaries'.
         dirty: partitions with records committed since the pump last looked; it empties it.
+        behind: says how far the store is behind, and why, when writes are refused for it.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Unit:
         self.links: dict[str, Link] = {}
         self.answers = Answers()
         self.dirty: set[int] = set()
+        self.behind: Callable[[], str] = lambda: "the store does not have them yet"
         self.lease_until = 0.0
         self.peers_wanted: set[str] = set()
         self._streams = 0
@@ -376,7 +378,7 @@ class Unit:
             if silent or not primary.settled:
                 self._maintain(primary)
             journal_bytes += primary.partition.journal.bytes
-        self._evaluator.admission.watch(journal_bytes)
+        self._evaluator.admission.watch(journal_bytes, self.behind)
         self.answers.expire(now)
         self.audit.tick(now)
         self._choose_peers()

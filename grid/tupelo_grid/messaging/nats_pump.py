@@ -27,8 +27,8 @@ from tupelo.v1 import pump_pb2
 
 from tupelo_grid.config import GridConfig
 from tupelo_grid.core.clock import Clock
-from tupelo_grid.core.pump import PumpLimits, PumpSource
 from tupelo_grid.core.pump_frames import Answer, PumpAck, PumpFrame
+from tupelo_grid.core.pump_port import PumpLimits, PumpSource
 from tupelo_grid.core.pump_split import SplitPump, subject_of
 from tupelo_grid.messaging.nats_beats import Roll, decode_beat
 from tupelo_grid.messaging.nats_link import (

@@ -23,7 +23,9 @@ from tupelo.v1 import pump_pb2, pump_pb2_grpc
 
 from tupelo_grid.config import GridConfig
 from tupelo_grid.core.clock import Clock
-from tupelo_grid.core.pump import Pump, PumpLimits, PumpSource
+from tupelo_grid.core.pump import Pump
+from tupelo_grid.core.pump_parts import PartitionLag
+from tupelo_grid.core.pump_port import PumpLimits, PumpSource
 from tupelo_grid.messaging.pump_backoff import Backoff
 from tupelo_grid.messaging.pump_wire import BadFrame, decode_ack, encode_frame
 from tupelo_grid.runtime.servers import open_channel
@@ -120,6 +122,11 @@ class DataPump:
         return self._core.lag_records()
 
     @property
+    def lag_bytes(self) -> int:
+        """About how much they take in the journals."""
+        return self._core.lag_bytes()
+
+    @property
     def lag_s(self) -> float:
         """Seconds since the oldest of them was first seen; 0: none."""
         return self._core.lag_s(self._clock.now())
@@ -141,8 +148,23 @@ class DataPump:
     @property
     def error(self) -> str:
         """Why something is not persisted, as last heard; "" when all goes well."""
-        problems = self._core.problems
-        return problems[min(problems)] if problems else self._error
+        for problems in (self._core.problems, self._core.stopped):
+            if problems:
+                return problems[min(problems)]
+        return self._error
+
+    def lags(self) -> list[PartitionLag]:
+        """What the store lacks of each partition of this unit, in order."""
+        return self._core.lags(self._clock.now())
+
+    def behind(self) -> str:
+        """How far the store is behind and why, for whoever is refused because of it."""
+        records, size, seconds = self.lag_records, self.lag_bytes, self.lag_s
+        cause = self.error or "none is known: it takes changes more slowly than they are made"
+        return (
+            f"{records} records ({size / 2**20:.1f} MiB) of this unit are not in the store yet, "
+            f"the oldest for {seconds:.1f} s; the store's last error: {cause}"
+        )
 
     @property
     def core(self) -> Pump:

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Sized
+from typing import Final
 
 from tupelo.v1 import pump_pb2
 
-from tupelo_grid.core.pump_frames import Answer, Change, PartitionBatch, PumpAck, PumpFrame
+from tupelo_grid.core.pump_frames import (
+    Answer,
+    Change,
+    DeadRow,
+    PartitionBatch,
+    PumpAck,
+    PumpFrame,
+)
+
+DEAD_TOLD_MAX: Final = 64
+"""Changes put aside that an answer names; whoever waits for another one of so many in a frame is
+told only that it was passed."""
+
+DEAD_TEXT_MAX: Final = 300
+"""Characters of their errors that go along; the dead letter has more."""
 
 
 class BadFrame(ValueError):
@@ -138,6 +153,16 @@ def encode_ack(ack: PumpAck) -> pump_pb2.PumpAck:
         statuses=bytes(answer[3] for answer in ack.answers),
         dead_letters=ack.dead_letters,
         error=ack.error,
+        dead=[
+            pump_pb2.DeadChange(
+                partition=row.partition,
+                space=row.space,
+                key=row.key,
+                version=row.version,
+                error=row.error[:DEAD_TEXT_MAX],
+            )
+            for row in ack.dead_rows[:DEAD_TOLD_MAX]
+        ],
     )
 
 
@@ -155,4 +180,9 @@ def decode_ack(message: pump_pb2.PumpAck) -> PumpAck:
     except ValueError as error:
         raise BadFrame(f"unknown status: {error}") from error
     rows = zip(message.partitions, message.epochs, message.cursors, answers, strict=True)
-    return PumpAck(message.position, list(rows), message.dead_letters, message.error)
+    dead = tuple(
+        DeadRow(one.partition, one.space, one.key, one.version, one.error) for one in message.dead
+    )
+    return PumpAck(
+        message.position, list(rows), message.dead_letters, message.error, dead_rows=dead
+    )

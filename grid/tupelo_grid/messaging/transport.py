@@ -9,7 +9,7 @@ from tupelo.schema import SpaceSchema
 
 from tupelo_grid.config import GridConfig
 from tupelo_grid.core.clock import Clock
-from tupelo_grid.core.pump import PumpSource
+from tupelo_grid.core.pump_port import PumpSource
 from tupelo_grid.messaging.pump import DataPump
 from tupelo_grid.messaging.writer import DataWriter
 from tupelo_grid.runtime.errors import FatalStartError

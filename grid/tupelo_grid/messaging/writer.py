@@ -20,7 +20,7 @@ from tupelo.schema import SpaceSchema
 from tupelo.v1 import pump_pb2, pump_pb2_grpc
 
 from tupelo_grid.config import GridConfig
-from tupelo_grid.core.pump_frames import Answer, PartitionBatch, PumpAck, PumpFrame
+from tupelo_grid.core.pump_frames import Answer, DeadRow, PartitionBatch, PumpAck, PumpFrame
 from tupelo_grid.messaging.pump_backoff import Backoff
 from tupelo_grid.messaging.pump_wire import BadFrame, decode_frame, encode_ack
 from tupelo_grid.store.port import Outcome, Status, Store, StoreAway, StoreError
@@ -41,12 +41,18 @@ ANSWERS: Final = {
     Status.FENCED: Answer.FENCED,
     Status.MOVED: Answer.CLAIMED,
     Status.UNCLAIMED: Answer.RETRY,
+    Status.FULL: Answer.STOPPED,
+    Status.NO_TABLE: Answer.STOPPED,
 }
+
+RECOUNT_S: Final = 5.0
+"""While there are dead letters they are counted again so often: others retry and drop them too."""
 
 
 @dataclass(frozen=True, slots=True)
 class WriterStats:
-    """`persisted_records`: since the start. `dead_letters`: in the store. `error`: why nothing can
+    """`persisted_records`: since the start. `dead_letters`: in the store, superseded ones not
+    counted. `error`: why nothing can
     be stored now, or "". `store`: kind and place, without credentials. `waiting_frames`: not yet
     in a transaction."""
 
@@ -62,7 +68,7 @@ class _Job:
     frame: PumpFrame
     done: asyncio.Future[PumpAck]
     answers: list[tuple[int, int, int, Answer]] = field(default_factory=list)
-    dead_letters: int = 0
+    dead_rows: list[DeadRow] = field(default_factory=list)
     error: str = ""
     away: bool = False
 
@@ -78,8 +84,9 @@ class _Job:
     def answer(self) -> None:
         if not self.done.done():
             position = self.frame.position
+            dead = tuple(self.dead_rows)
             self.done.set_result(
-                PumpAck(position, self.answers, self.dead_letters, self.error, self.away)
+                PumpAck(position, self.answers, len(dead), self.error, self.away, dead)
             )
 
     def retry(self, error: str) -> None:
@@ -87,7 +94,7 @@ class _Job:
         asked = [(partition, epoch) for partition, epoch in self.frame.claims]
         asked += [(batch.partition, batch.epoch) for batch in self.frame.batches]
         self.answers = [(partition, epoch, 0, Answer.RETRY) for partition, epoch in asked]
-        self.dead_letters = 0
+        self.dead_rows = []
         self.error = error
         self.away = True
         self.answer()
@@ -118,6 +125,8 @@ class DataWriter(pump_pb2_grpc.DataWriterServicer):
         self._not_before = 0.0
         self._persisted_records = 0
         self._dead_letters = 0
+        self._dead_letters_max = config.dead_letters_max
+        self._recount_at = 0.0
         self._error = ""
         self._group: list[_Job] = []
         self._carried: _Job | None = None  # taken from the queue, for the next transaction
@@ -207,6 +216,7 @@ class DataWriter(pump_pb2_grpc.DataWriterServicer):
             try:
                 await self._open()
                 await self._write(self._group)
+                await self._recount()
             except StoreError as error:
                 self._fail(str(error))
             except Exception as error:
@@ -243,6 +253,12 @@ class DataWriter(pump_pb2_grpc.DataWriterServicer):
             self._dead_letters = await self._store.dead_letter_count()
             self._counted = True
 
+    async def _recount(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._dead_letters and now >= self._recount_at:
+            self._recount_at = now + RECOUNT_S
+            self._dead_letters = await self._store.dead_letter_count()
+
     def _fail(self, error: str) -> None:
         if error != self._error:
             log.error("the store does not take changes: %s", error)
@@ -274,7 +290,14 @@ class DataWriter(pump_pb2_grpc.DataWriterServicer):
         if outcome.status is Status.APPLIED:
             self._persisted_records += batch.to_sequence - batch.from_sequence
             self._dead_letters += outcome.dead_letters
-            job.dead_letters += outcome.dead_letters
+            job.dead_rows += outcome.dead_rows
+        if outcome.status is Status.FULL:
+            job.error = (
+                f"a change of it cannot be stored, and the {self._dead_letters_max} dead letters "
+                "that the store may hold are there: retry or drop some (tupelo dead-letters)"
+            )
+        if outcome.status is Status.NO_TABLE:
+            job.error = outcome.error
         if outcome.status is Status.UNCLAIMED:
             job.error = f"partition {batch.partition} was not claimed: was the store replaced?"
 

@@ -55,9 +55,9 @@ def retry(
     """Stores what the database takes by now, under the guard of its version, and forgets those
     letters; the others keep their place, with the newest error."""
     live = LetterFilter(which.space, which.key, which.version, False, which.after)
-    found = select(connection, live, limit)
     # The writer of a partition holds its fence row: while we have it, nothing newer slips in.
-    read_fences(connection, (letter.partition for letter in found))
+    read_fences(connection, {letter.partition for letter in select(connection, live, limit)})
+    found = select(connection, live, limit)
     gone = tombstones.of_keys(connection, [(letter.space, letter.key) for letter in found])
     results = [_retry(connection, context, letter, gone) for letter in found]
     for one in results:

@@ -288,6 +288,7 @@ class SqlStore:
     async def retry_letters(
         self, which: LetterFilter, limit: int, schemas: Mapping[str, SpaceSchema]
     ) -> list[LetterResult]:
+        await self._prepare_spaces(schemas)
         return await self._write(
             lambda connection: letters.retry(connection, self._context(schemas), which, limit)
         )
