@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from tupelo.schema import SpaceSchema
 
@@ -70,6 +70,9 @@ class StoreLimits:
     dead_letters_max: int = 100_000
     tombstone_s: float = 3600.0
     purge_rows: int = 5000
+
+
+DEFAULT_LIMITS: Final = StoreLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,9 @@ class LetterFilter:
     version: int = 0
     superseded: bool = True
     after: tuple[int, str, bytes, int] | None = None
+
+
+ANY_LETTER: Final = LetterFilter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +199,7 @@ class Store(Protocol):
         ...
 
     async def dead_letters(
-        self, limit: int = 1000, offset: int = 0, which: LetterFilter = LetterFilter()
+        self, limit: int = 1000, offset: int = 0, which: LetterFilter = ANY_LETTER
     ) -> list[DeadLetter]:
         """Oldest first."""
         ...

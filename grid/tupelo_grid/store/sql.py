@@ -18,6 +18,8 @@ from tupelo_grid.store.backend import Backend, Query
 from tupelo_grid.store.fields import Unfit
 from tupelo_grid.store.mapping import SpaceMapping
 from tupelo_grid.store.port import (
+    ANY_LETTER,
+    DEFAULT_LIMITS,
     DeadLetter,
     LetterFilter,
     LetterResult,
@@ -50,7 +52,7 @@ class SqlStore:
         backend: Backend,
         grid_id: str | None = None,
         wall_ms: Callable[[], int] = _wall_ms,
-        limits: StoreLimits = StoreLimits(),
+        limits: StoreLimits = DEFAULT_LIMITS,
         create: bool = True,
     ) -> None:
         """`grid_id` in hex: the store is bound to the first grid that opens it, and refuses any
@@ -276,7 +278,7 @@ class SqlStore:
         return Query(text, lambda row: (space, int(row[0])))
 
     async def dead_letters(
-        self, limit: int = 1000, offset: int = 0, which: LetterFilter = LetterFilter()
+        self, limit: int = 1000, offset: int = 0, which: LetterFilter = ANY_LETTER
     ) -> list[DeadLetter]:
         return await self._write(
             lambda connection: letters.select(connection, which, limit, offset)

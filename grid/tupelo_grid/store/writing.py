@@ -232,10 +232,10 @@ class _Rows:
         room = self._context.limits.dead_letters_max - count_letters(self._connection)
         if len(self._letters) > room:
             raise LettersFull(frozenset(partition for (_, partition), _ in self._letters))
+        now_ms = self._context.now_ms
         rows = [
-            (*change[:2], change[3], error[:ERROR_TEXT_MAX], change[2], change[4])
-            + (self._context.now_ms, at, 0)
-            for (change, at), error in self._letters
+            (space, key, version, error[:ERROR_TEXT_MAX], value, deadline_ms, now_ms, at, 0)
+            for ((space, key, value, version, deadline_ms), at), error in self._letters
         ]
         sql = self._context.backend.insert_or_ignore(tables.dead_letters)
         self._connection.exec_driver_sql(sql, rows)
