@@ -52,7 +52,7 @@ class PostgresBackend:
         self._connect_s = config.store_connect_s
         self._writers_max = max(1, config.store_write_connections_max)
         self._readers_max = max(1, config.store_read_connections_max)
-        self._dialect: sa.Dialect = asyncpg_dialect.dialect()
+        self._dialect: sa.Dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
         self._thread: LoopThread | None = None
         self._writing: AsyncEngine | None = None
         self._reading: AsyncEngine | None = None

@@ -20,7 +20,6 @@ import sqlalchemy as sa
 
 from tupelo_grid.store.port import StoreUnusable
 
-DRIVERS: Final = ("postgresql", "postgresql+asyncpg")
 MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 PARAMETERS: Final = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 EXAMPLE: Final = "write it like postgresql://USER@HOST:5432/DATABASE"

@@ -1,8 +1,8 @@
 """How many rows get into a PostgreSQL table at once.
 
 One guarded statement for all of them, INSERT ... SELECT ... ON CONFLICT DO UPDATE WHERE older. The
-rows come to it as an array for each column, or, when there are many, by COPY into a temporary table:
-that takes the client half the work, and carries more (docs/decisions/0009, `benchmarks.store`).
+rows come to it as an array for each column, or, when there are many, by COPY into a temporary
+table: that takes the client half the work, and carries more (`python -m benchmarks.store`).
 Rows are put in the order of their keys, so that no two transactions lock them crosswise.
 """
 
@@ -22,7 +22,7 @@ COPY_ROWS_MIN: Final = 400
 """From so many rows on, COPY is no slower than arrays."""
 
 _STAGES: Final = "tupelo_stages"
-"""In a connection's `info`: temporary tables it has, each with the transaction that used it last."""
+"""In a connection's `info`: its temporary tables, each with the transaction that used it last."""
 
 _MOVE: Final = """
 UPDATE tupelo_partitions AS p SET cursor = u.new
