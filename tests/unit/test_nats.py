@@ -77,7 +77,7 @@ def test_a_writer_that_dies_moves_little_but_its_own() -> None:
 
 
 def test_a_consumer_tells_its_owner() -> None:
-    assert consumer_owner(consumer_name(31, "writer-1-0a1b")) == "writer-1-0a1b"
+    assert consumer_owner(consumer_name(31, 7, "writer-1-0a1b")) == "writer-1-0a1b"
     assert consumer_owner("somebody") == ""
 
 

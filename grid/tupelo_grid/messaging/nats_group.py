@@ -70,7 +70,9 @@ class GroupReader:
         self._writer = writer
         self._grid_id = grid_id
         self._live = live
-        self._consumer = consumer_name(group, owner)
+        self._owner = owner
+        self._turn = 0
+        self._consumer = ""
         self._parts: Assembler[Msg] = Assembler()
         self._inbox = ""
         self._pulled = 0  # messages still to come of the pull under way; 0: none is
@@ -102,6 +104,8 @@ class GroupReader:
 
     async def leave(self) -> None:
         """Lets the group go at once, so that the next reader need not wait."""
+        if not self._consumer:
+            return
         try:
             await whole(self._link.js.delete_consumer(self._names.stream, self._consumer))
         except (NatsError, TimeoutError) as error:
@@ -114,6 +118,8 @@ class GroupReader:
         loop = asyncio.get_running_loop()
         patience = loop.time() + self._config.nats_writer_s
         while True:
+            self._turn += 1
+            self._consumer = consumer_name(self.group, self._turn, self._owner)
             try:
                 if await self._make():
                     return
@@ -149,20 +155,21 @@ class GroupReader:
         )
 
     async def _evict(self, impatient: bool) -> None:
-        """Deletes the consumer that has the group, when its owner is gone or does not let go."""
+        """Deletes the consumer that has the group, when its owner is gone or does not let go, or
+        is this reader, which does not know of it any more."""
         mine = self._names.group(self.group)
         live = self._live()
         for info in await whole(self._link.js.consumers_info(self._names.stream)):
             name = info.name or ""
             taken = info.config is not None and info.config.filter_subject == mine
-            if not taken or name == self._consumer:
+            owner = consumer_owner(name)
+            if not taken or (owner in live and owner != self._owner and not impatient):
                 continue
-            if impatient or consumer_owner(name) not in live:
-                log.info("taking group %d over from %s", self.group, name)
-                try:
-                    await whole(self._link.js.delete_consumer(self._names.stream, name))
-                except NotFoundError:
-                    log.debug("%s has gone by itself", name)
+            log.info("taking group %d over from %s", self.group, name)
+            try:
+                await whole(self._link.js.delete_consumer(self._names.stream, name))
+            except NotFoundError:
+                log.debug("%s has gone by itself", name)
 
     async def _until_gone(self) -> None:
         loop = asyncio.get_running_loop()

@@ -63,13 +63,15 @@ def message_id(frame: PumpFrame, run: str) -> str:
     return f"{partition}.{epoch}.{first}-{last}.{run}{frame.position}"
 
 
-def consumer_name(group: int, writer: str) -> str:
-    return f"g{group}-{writer}"
+def consumer_name(group: int, turn: int, writer: str) -> str:
+    """`turn`: how often the writer has made one for the group. A name is not used again: what a
+    server that is coming back still knows by it would be in the way."""
+    return f"g{group}-{turn}-{writer}"
 
 
 def consumer_owner(name: str) -> str:
     """The writer whose consumer it is; "" for a name that is not one of `consumer_name`."""
-    return name.partition("-")[2]
+    return name.partition("-")[2].partition("-")[2]
 
 
 def divide(writers: Iterable[str]) -> dict[int, str]:
