@@ -141,6 +141,23 @@ async def test_a_server_that_dies_is_waited_for(tmp_path: Path, server: NatsServ
     assert await stored(tmp_path) == {b"a": (b"2", 3)}
 
 
+async def test_a_server_that_hangs_is_left_and_found_again(
+    tmp_path: Path, server: NatsServer
+) -> None:
+    config = settings(tmp_path, server, nats_publish_s=0.1, nats_connect_s=0.3)
+    source = FakeSource({0: 1})
+    async with serving(config, store_of(config)), pump_to(config, 0, source) as pump:
+        source.commit(0, put("a", "1"))
+        assert await pump.drain(5.0) == 0
+        server.pause()
+        source.commit(0, put("a", "2"))
+        await until(pump, lambda: "acknowledged nothing in 3 tries" in pump.error)
+        await until(pump, lambda: "no answer in time" in pump.error)
+        server.resume()
+        assert await pump.drain(10.0) == 0
+    assert await stored(tmp_path) == {b"a": (b"2", 2)}
+
+
 @pytest.mark.parametrize("loss", ["wiped", "deleted", "purged"])
 async def test_a_lost_stream_is_filled_again_from_the_journals(
     tmp_path: Path, server: NatsServer, loss: str
