@@ -49,6 +49,7 @@ class Flaky:
         self.gate.set()
 
     name = property(lambda self: self._inner.name)
+    concurrency = property(lambda self: self._inner.concurrency)
 
     async def open(self) -> None:
         self._check()

@@ -1,6 +1,7 @@
 """The data writer: takes pump frames of all units and writes them to the store.
 
-Frames that wait are joined into one store transaction. While the store is away, frames are held
+Frames that wait are joined into store transactions, several at a time where the store has
+connections for it. While the store is away, frames are held
 until the next attempt is due and answered RETRY when it fails: the journals of the units keep what
 the store does not have, so nothing is ever dropped here.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -20,9 +21,10 @@ from tupelo.schema import SpaceSchema
 from tupelo.v1 import pump_pb2, pump_pb2_grpc
 
 from tupelo_grid.config import GridConfig
-from tupelo_grid.core.pump_frames import Answer, DeadRow, PartitionBatch, PumpAck, PumpFrame
+from tupelo_grid.core.pump_frames import Answer, PartitionBatch, PumpAck, PumpFrame
 from tupelo_grid.messaging.pump_backoff import Backoff
 from tupelo_grid.messaging.pump_wire import BadFrame, decode_frame, encode_ack
+from tupelo_grid.messaging.writer_lanes import Job, Lanes
 from tupelo_grid.store.port import Outcome, Status, Store, StoreAway, StoreError
 
 log = logging.getLogger(__name__)
@@ -63,43 +65,6 @@ class WriterStats:
     waiting_frames: int = 0
 
 
-@dataclass(slots=True)
-class _Job:
-    frame: PumpFrame
-    done: asyncio.Future[PumpAck]
-    answers: list[tuple[int, int, int, Answer]] = field(default_factory=list)
-    dead_rows: list[DeadRow] = field(default_factory=list)
-    error: str = ""
-    away: bool = False
-
-    @property
-    def partitions(self) -> set[int]:
-        named = {partition for partition, _ in self.frame.claims}
-        return named | {batch.partition for batch in self.frame.batches}
-
-    @property
-    def changes(self) -> int:
-        return sum(len(batch.changes) for batch in self.frame.batches)
-
-    def answer(self) -> None:
-        if not self.done.done():
-            position = self.frame.position
-            dead = tuple(self.dead_rows)
-            self.done.set_result(
-                PumpAck(position, self.answers, len(dead), self.error, self.away, dead)
-            )
-
-    def retry(self, error: str) -> None:
-        """Answers that nothing of the frame is known to be stored."""
-        asked = [(partition, epoch) for partition, epoch in self.frame.claims]
-        asked += [(batch.partition, batch.epoch) for batch in self.frame.batches]
-        self.answers = [(partition, epoch, 0, Answer.RETRY) for partition, epoch in asked]
-        self.dead_rows = []
-        self.error = error
-        self.away = True
-        self.answer()
-
-
 class DataWriter(pump_pb2_grpc.DataWriterServicer):
     """Register it with `pump_pb2_grpc.add_DataWriterServicer_to_server`, and enter it before the
     server starts."""
@@ -119,8 +84,10 @@ class DataWriter(pump_pb2_grpc.DataWriterServicer):
         self._schemas = schemas
         self._fetch = fetch
         self._grid_id = grid_id
-        self._group_changes_max = config.writer_batch_records
-        self._queue: asyncio.Queue[_Job] = asyncio.Queue(config.writer_frames_max)
+        self._lanes_count = max(1, store.concurrency)
+        self._lanes = Lanes(
+            config.writer_frames_max, config.writer_batch_records, self._lanes_count
+        )
         self._backoff = Backoff(config.store_retry_s_min, config.store_retry_s_max)
         self._not_before = 0.0
         self._persisted_records = 0
@@ -128,10 +95,8 @@ class DataWriter(pump_pb2_grpc.DataWriterServicer):
         self._dead_letters_max = config.dead_letters_max
         self._recount_at = 0.0
         self._error = ""
-        self._group: list[_Job] = []
-        self._carried: _Job | None = None  # taken from the queue, for the next transaction
         self._counted = False
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
         """Opens the store. Raises StoreUnusable (a FatalStartError) when that needs a person; a
@@ -140,7 +105,10 @@ class DataWriter(pump_pb2_grpc.DataWriterServicer):
             await self._open()
         except StoreAway as error:
             self._fail(str(error))
-        self._task = asyncio.create_task(self._run(), name="data writer")
+        self._tasks = [
+            asyncio.create_task(self._run(), name=f"data writer {lane}")
+            for lane in range(self._lanes_count)
+        ]
         return self
 
     async def __aexit__(
@@ -150,17 +118,13 @@ class DataWriter(pump_pb2_grpc.DataWriterServicer):
         trace: TracebackType | None,
     ) -> None:
         """Frames under way are answered RETRY; a transaction that began is waited for."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            self._task = None
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._tasks = []
         await self._store.close()
-        waiting = [*self._group]
-        if self._carried is not None:
-            waiting.append(self._carried)
-        while not self._queue.empty():
-            waiting.append(self._queue.get_nowait())
-        for job in waiting:
+        for job in self._lanes.clear():
             job.retry("the data writer is shutting down")
 
     def stats(self) -> WriterStats:
@@ -169,26 +133,53 @@ class DataWriter(pump_pb2_grpc.DataWriterServicer):
             self._dead_letters,
             self._error,
             self._store.name,
-            self._queue.qsize() + (self._carried is not None),
+            len(self._lanes),
         )
 
     # One stream a unit.
 
     async def Persist(self, _requests: object, context: Context) -> None:
-        """Answers the frames of a stream in order. A frame that contradicts itself ends the stream
-        with INVALID_ARGUMENT, one of another grid with FAILED_PRECONDITION."""
-        while (message := await context.read()) is not _EOF:
-            if message.grid_id != self._grid_id:
-                await context.abort(
-                    grpc.StatusCode.FAILED_PRECONDITION,
-                    f"this is the data writer of grid {self._grid_id.hex()}, the frame is of "
-                    f"{message.grid_id.hex() or 'none'}: check the messaging address of the unit",
-                )
-            try:
-                frame = decode_frame(message)
-            except BadFrame as error:
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"pump frame: {error}")
-            await context.write(encode_ack(await self.write(frame)))
+        """Answers the frames of a stream, each when it is stored. A frame that contradicts itself
+        ends the stream with INVALID_ARGUMENT, one of another grid with FAILED_PRECONDITION."""
+        acks: asyncio.Queue[PumpAck] = asyncio.Queue()
+        pending: set[asyncio.Future[PumpAck]] = set()
+
+        def on_done(done: asyncio.Future[PumpAck]) -> None:
+            pending.discard(done)
+            if not done.cancelled():
+                acks.put_nowait(done.result())
+
+        answering = asyncio.create_task(_answer(acks, context))
+        try:
+            while (message := await context.read()) is not _EOF:
+                done = await self.submit(await self._frame(message, context))
+                pending.add(done)
+                done.add_done_callback(on_done)
+            if pending:
+                await asyncio.wait(pending)
+            # All that is answered is on its way before the stream ends, unless it is lost already.
+            flushed = asyncio.ensure_future(acks.join())
+            await asyncio.wait([flushed, answering], return_when=asyncio.FIRST_COMPLETED)
+            flushed.cancel()
+        finally:
+            # The unit sends them again on the next stream.
+            for done in list(pending):
+                done.cancel()
+            answering.cancel()
+            await asyncio.gather(answering, return_exceptions=True)
+
+    async def _frame(self, message: pump_pb2.PumpFrame, context: Context) -> PumpFrame:
+        if message.grid_id != self._grid_id:
+            await context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"this is the data writer of grid {self._grid_id.hex()}, the frame is of "
+                f"{message.grid_id.hex() or 'none'}: check the messaging address of the unit",
+            )
+        try:
+            return decode_frame(message)
+        except BadFrame as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"pump frame: {error}")
+            raise
 
     async def write(self, frame: PumpFrame) -> PumpAck:
         """Stores a frame, together with others that wait, and answers it. Takes as long as there
@@ -198,54 +189,37 @@ class DataWriter(pump_pb2_grpc.DataWriterServicer):
 
     async def submit(self, frame: PumpFrame) -> asyncio.Future[PumpAck]:
         """Puts a frame behind those that wait, as soon as there is room; what is returned has its
-        answer. Frames are stored in the order of their submission."""
-        job = _Job(frame, asyncio.get_running_loop().create_future())
-        await self._queue.put(job)
+        answer. The frames of a partition are stored in the order of their submission."""
+        job = Job(frame, asyncio.get_running_loop().create_future())
+        await self._lanes.put(job)
         return job.done
 
-    # One writer for all.
+    # One lane: a transaction at a time.
 
     async def _run(self) -> None:
         while True:
-            self._group = [self._carried or await self._queue.get()]
-            self._carried = None
+            jobs = await self._lanes.take()
             await self._hold()
-            self._join_waiting()
-            # A stream that went away takes its frame along; the unit sends it again on the next.
-            self._group = [job for job in self._group if not job.done.done()]
             try:
                 await self._open()
-                await self._write(self._group)
+                await self._write(jobs)
                 await self._recount()
             except StoreError as error:
-                self._fail(str(error))
+                self._fail(str(error), jobs)
             except Exception as error:
                 log.exception("the data writer failed; the units send again")
-                self._fail(f"internal error: {error!r}")
+                self._fail(f"internal error: {error!r}", jobs)
             else:
                 self._backoff.reset()
                 self._error = ""
-                for job in self._group:
+                for job in jobs:
                     job.answer()
-            self._group = []
+            self._lanes.release(jobs)
 
     async def _hold(self) -> None:
         pause_s = self._not_before - asyncio.get_running_loop().time()
         if pause_s > 0:
             await asyncio.sleep(pause_s)
-
-    def _join_waiting(self) -> None:
-        """A transaction has each partition once: a claim must not overtake a batch before it."""
-        changes = self._group[0].changes
-        partitions = self._group[0].partitions
-        while changes < self._group_changes_max and not self._queue.empty():
-            job = self._queue.get_nowait()
-            if not partitions.isdisjoint(job.partitions):
-                self._carried = job
-                return
-            changes += job.changes
-            partitions |= job.partitions
-            self._group.append(job)
 
     async def _open(self) -> None:
         if not self._counted:
@@ -259,15 +233,18 @@ class DataWriter(pump_pb2_grpc.DataWriterServicer):
             self._recount_at = now + RECOUNT_S
             self._dead_letters = await self._store.dead_letter_count()
 
-    def _fail(self, error: str) -> None:
+    def _fail(self, error: str, jobs: Iterable[Job] = ()) -> None:
         if error != self._error:
             log.error("the store does not take changes: %s", error)
         self._error = error
-        self._not_before = asyncio.get_running_loop().time() + self._backoff.next_s()
-        for job in self._group:
+        now = asyncio.get_running_loop().time()
+        if now >= self._not_before:
+            # Lanes that fail together make one pause longer, not each.
+            self._not_before = now + self._backoff.next_s()
+        for job in jobs:
             job.retry(error)
 
-    async def _write(self, jobs: list[_Job]) -> None:
+    async def _write(self, jobs: list[Job]) -> None:
         """Claims of all frames, then all their batches in one transaction."""
         epochs: dict[int, int] = {}
         for job in jobs:
@@ -285,7 +262,7 @@ class DataWriter(pump_pb2_grpc.DataWriterServicer):
             for (job, batch), outcome in zip(todo, outcomes, strict=True):
                 self._take(job, batch, outcome)
 
-    def _take(self, job: _Job, batch: PartitionBatch, outcome: Outcome) -> None:
+    def _take(self, job: Job, batch: PartitionBatch, outcome: Outcome) -> None:
         job.answers.append((batch.partition, batch.epoch, outcome.cursor, ANSWERS[outcome.status]))
         if outcome.status is Status.APPLIED:
             self._persisted_records += batch.to_sequence - batch.from_sequence
@@ -302,11 +279,11 @@ class DataWriter(pump_pb2_grpc.DataWriterServicer):
             job.error = f"partition {batch.partition} was not claimed: was the store replaced?"
 
     async def _storable(
-        self, jobs: Iterable[_Job]
-    ) -> tuple[list[tuple[_Job, PartitionBatch]], dict[str, SpaceSchema]]:
+        self, jobs: Iterable[Job]
+    ) -> tuple[list[tuple[Job, PartitionBatch]], dict[str, SpaceSchema]]:
         """The batches whose spaces are all known, and their schemas; the others are answered."""
         known: dict[str, SpaceSchema | None] = {}
-        todo: list[tuple[_Job, PartitionBatch]] = []
+        todo: list[tuple[Job, PartitionBatch]] = []
         for job in jobs:
             for batch in job.frame.batches:
                 names = {change[0] for change in batch.changes}
@@ -329,3 +306,9 @@ class DataWriter(pump_pb2_grpc.DataWriterServicer):
             except grpc.aio.AioRpcError as error:
                 log.warning("no schema of space %r: %s %s", name, error.code(), error.details())
         return found
+
+
+async def _answer(acks: asyncio.Queue[PumpAck], context: Context) -> None:
+    while True:
+        await context.write(encode_ack(await acks.get()))
+        acks.task_done()
