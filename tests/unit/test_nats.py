@@ -11,6 +11,7 @@ from tupelo_grid.cli.output import CliError
 from tupelo_grid.cli.settings import load_config
 from tupelo_grid.config import GridConfig
 from tupelo_grid.core.pump_frames import PartitionBatch, PumpFrame
+from tupelo_grid.messaging import nats_settings
 from tupelo_grid.messaging.nats_beats import WRITERS_MAX, Beat, Roll, decode_beat, encode_beat
 from tupelo_grid.messaging.nats_names import (
     GROUPS,
@@ -190,6 +191,14 @@ def test_wrong_settings_are_refused_without_showing_secrets(
     with pytest.raises(CliError) as refused:
         load_config({"pump_transport": "nats", **settings}, environment={})
     assert words in refused.value.message
+
+
+def test_a_creds_file_needs_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "user.creds"
+    file.write_text("")
+    monkeypatch.setattr(nats_settings, "find_spec", lambda name: None)
+    with pytest.raises(FatalStartError, match="nkeys"):
+        check_settings(GridConfig(nats_creds_file=str(file)))
 
 
 def test_writers_of_their_own_need_nats() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -37,6 +38,10 @@ def check_settings(config: GridConfig) -> None:
         path = getattr(config, name)
         if path and not os.access(path, os.R_OK):
             raise FatalStartError(f"{name} {path} cannot be read", "check the path and its rights")
+    if config.nats_creds_file and find_spec("nkeys") is None:
+        raise FatalStartError(
+            "nats_creds_file needs the package nkeys", "pip install 'nats-py[nkeys]'"
+        )
 
 
 def servers(config: GridConfig) -> list[str]:
