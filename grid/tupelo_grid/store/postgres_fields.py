@@ -26,9 +26,15 @@ _DIGITS: Final = decimal.Context(prec=2 * NUMERIC_DIGITS_MAX + 2, Emax=decimal.M
 
 
 def _float(value: Any) -> float:
+    """NaN has a place here. -0.0 would be kept too, but equals 0.0 where it is a key."""
+    if type(value) is float:
+        return value + 0.0
     number = SQLITE_CODECS["float"].to_column(value)
-    # NaN has a place here. -0.0 would be kept too, but equals 0.0 where it is a key.
     return float("nan") if number is None else float(number)
+
+
+def _bool(value: Any) -> bool:
+    return value is True or bool(SQLITE_CODECS["bool"].to_column(value))
 
 
 def _str(value: Any) -> str:
@@ -40,6 +46,8 @@ def _str(value: Any) -> str:
 
 def _datetime(value: Any) -> datetime.datetime:
     """In UTC; a time that does not know its zone is taken for UTC, and its exact bytes are kept."""
+    if type(value) is datetime.datetime and value.tzinfo is datetime.UTC:
+        return value
     text: str = SQLITE_CODECS["datetime"].to_column(value)
     found = datetime.datetime.fromisoformat(text)
     return found.replace(tzinfo=datetime.UTC) if found.tzinfo is None else found
@@ -78,7 +86,7 @@ POSTGRES_CODECS: Final[dict[FieldType, FieldCodec]] = {
     "float": FieldCodec(sa.Double, _float),
     "str": FieldCodec(sa.Text, _str),
     "bytes": SQLITE_CODECS["bytes"],
-    "bool": FieldCodec(sa.Boolean, lambda value: bool(SQLITE_CODECS["bool"].to_column(value))),
+    "bool": FieldCodec(sa.Boolean, _bool),
     "datetime": FieldCodec(postgresql.TIMESTAMP(timezone=True), _datetime),
     "date": FieldCodec(sa.Date, _date, datetime.date.isoformat),
     "decimal": FieldCodec(sa.Numeric, _decimal, str),
