@@ -24,7 +24,16 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "client" / "tupelo" / "_async"
 TARGET = ROOT / "client" / "tupelo" / "_sync"
 
-GENERATED = ("client.py", "dispatch.py", "routes.py", "scan.py", "scatter.py", "space.py")
+GENERATED = (
+    "client.py",
+    "dispatch.py",
+    "persist.py",
+    "reads.py",
+    "routes.py",
+    "scan.py",
+    "scatter.py",
+    "space.py",
+)
 
 REWRITES: tuple[tuple[str, str], ...] = (
     (r"\basync (def|with|for)\b", r"\1"),

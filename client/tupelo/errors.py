@@ -3,6 +3,7 @@
     TupeloError
     +-- ApplicationError            raised by a command: code, message, fields
     +-- OutcomeUnknown              the deadline passed; the operation may or may not take effect
+    |   +-- NotPersisted            the write is in the grid, but the store does not have it (yet)
     +-- RequestError                the request is wrong; repeating it cannot help
     |   +-- InvalidArgument         wrong type, malformed key, partition out of range
     |   +-- TooLarge                a key or value above its limit
@@ -59,6 +60,7 @@ class ResultCode(IntEnum):
     COMMAND_FAILED = 29
     SHUTTING_DOWN = 30
     OUTCOME_UNKNOWN = 64
+    NOT_PERSISTED = 65
 
 
 class TupeloError(Exception):
@@ -78,6 +80,18 @@ class OutcomeUnknown(TupeloError):
     """No answer came in time. The operation may have taken effect, or may still do so."""
 
     code = ResultCode.OUTCOME_UNKNOWN
+
+
+class NotPersisted(OutcomeUnknown):
+    """The write was carried out and acknowledged: it is in the grid, and must not be repeated. What
+    was waited for did not happen: the store does not have it.
+
+    The message says how far the store is behind and why; `fields` has `lag_records`, `lag_bytes`,
+    `lag_s` and `cause`, or `dead_letter`: why the store refused the change for good. Unless it was
+    refused, it arrives there later.
+    """
+
+    code = ResultCode.NOT_PERSISTED
 
 
 class ApplicationError(TupeloError):
@@ -240,6 +254,7 @@ _CLASSES: Final[dict[int, type[TupeloError]]] = {
     ResultCode.COMMAND_FAILED: CommandFailed,
     ResultCode.SHUTTING_DOWN: ShuttingDown,
     ResultCode.OUTCOME_UNKNOWN: OutcomeUnknown,
+    ResultCode.NOT_PERSISTED: NotPersisted,
 }
 
 

@@ -19,6 +19,7 @@ class RouteTable(msgspec.Struct, frozen=True):
         epochs: per partition.
         incarnations: of the units in the table.
         spaces: name -> schema as JSON; also "command:<unit.command>" for commands.
+        any_write_through: one of the spaces is declared so.
     """
 
     grid_id: bytes
@@ -28,6 +29,7 @@ class RouteTable(msgspec.Struct, frozen=True):
     epochs: tuple[int, ...]
     incarnations: tuple[str, ...]
     spaces: dict[str, bytes]
+    any_write_through: bool = False
 
     def address_of(self, partition: int) -> str:
         """Raises InvalidArgument for a partition that the grid does not have."""
@@ -50,6 +52,7 @@ def table_of(response: RouteResponse) -> RouteTable | None:
     if any(index > known for index in primaries) or len(response.incarnations) != known:
         return None
     places = ["", *response.addresses]
+    spaces = {space.name: space.schema for space in response.spaces}
     return RouteTable(
         grid_id=response.grid_id,
         version=response.table_version,
@@ -57,7 +60,8 @@ def table_of(response: RouteResponse) -> RouteTable | None:
         addresses=tuple(places[index] for index in primaries),
         epochs=tuple(epochs),
         incarnations=tuple(response.incarnations),
-        spaces={space.name: space.schema for space in response.spaces},
+        spaces=spaces,
+        any_write_through=_any_write_through(spaces),
     )
 
 
@@ -82,4 +86,10 @@ def merged(known: RouteTable | None, new: RouteTable, *, replace: bool = False) 
     newest = new if newer else known
     if newest.spaces is spaces:
         return newest
-    return msgspec.structs.replace(newest, spaces=spaces)
+    return msgspec.structs.replace(
+        newest, spaces=spaces, any_write_through=_any_write_through(spaces)
+    )
+
+
+def _any_write_through(spaces: dict[str, bytes]) -> bool:
+    return any(b'"write_through":true' in schema for schema in spaces.values())

@@ -51,6 +51,7 @@ class SpaceSchema(msgspec.Struct, frozen=True):
             replaces. False for audited spaces.
         table: of the store that holds the entries, "TABLE" or "SCHEMA.TABLE"; "": one named after
             the space. Typed spaces only.
+        write_through: a write is answered only when the store has it.
         columns: (field, column) of those fields whose column has another name.
 
     Raises ValueError for one that contradicts itself; decoding turns that into a ValidationError.
@@ -65,6 +66,7 @@ class SpaceSchema(msgspec.Struct, frozen=True):
     coalesce: bool = True
     table: str = ""
     columns: tuple[tuple[str, str], ...] = ()
+    write_through: bool = False
 
     def __post_init__(self) -> None:
         names = [field.name for field in self.fields]
@@ -86,6 +88,8 @@ class SpaceSchema(msgspec.Struct, frozen=True):
             raise ValueError(f"the route of space {self.name!r} is not made of places in its key")
         if self.ttl_ms < 0:
             raise ValueError(f"ttl_ms of space {self.name!r} is below 0")
+        if self.write_through and not self.persist:
+            raise ValueError(f"space {self.name!r} is not stored, so it cannot be write-through")
         self._check_table(names)
 
     def _check_table(self, names: list[str]) -> None:

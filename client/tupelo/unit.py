@@ -111,6 +111,7 @@ class ProcessingUnit:
         ttl_s: float | None = None,
         persist: bool = True,
         coalesce: bool = True,
+        write_through: bool = False,
         table: str = "",
         columns: Mapping[str, str] | None = None,
     ) -> Space[E]:
@@ -125,6 +126,8 @@ class ProcessingUnit:
             ttl_s: seconds that an entry lives after it was put; None: for ever.
             persist: whether the store gets the entries.
             coalesce: whether the store may skip versions that a newer one replaces soon after.
+            write_through: a write is answered only when the store has it; then a call takes as long
+                as the store does, and raises NotPersisted while the store is away.
             table: a table of the store that is there already, "TABLE" or "SCHEMA.TABLE", to hold
                 the entries; "": one named after the space. docs/PERSISTENCE.md says what is needed.
             columns: field name -> column name, where they differ.
@@ -152,6 +155,7 @@ class ProcessingUnit:
             ttl_ms=0 if ttl_s is None else math.ceil(ttl_s * 1000),
             persist=persist,
             coalesce=coalesce,
+            write_through=write_through,
             table=table,
             columns=tuple((columns or {}).items()),
         )

@@ -74,3 +74,14 @@ def written_many(groups: list[Group]) -> WrittenMany:
         entries=sum([len(group.entries) for group in groups]),
         copies=min([group.copies for group in groups], default=0),
     )
+
+
+def tokens_of(write: Token | Written | WrittenMany) -> tuple[Token, ...]:
+    """Raises InvalidArgument for anything else."""
+    if isinstance(write, Token):
+        return (write,)
+    if isinstance(write, Written):
+        return (write.token,)
+    if isinstance(write, WrittenMany):
+        return write.tokens
+    raise InvalidArgument(f"give what a write returned, or its token, not {write!r:.100}")

@@ -115,6 +115,8 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         nats_ack_s: what a writer neither wrote nor spoke of for so long is given out again.
         nats_pull_messages, nats_pull_bytes_max: messages, and bytes of them, that a writer asks
             for at a time, for each of its 32 groups of partitions.
+        persist_wait_s_max: a call that waits for the store is answered after so long at the latest.
+        persist_waits_max: writes of one unit that calls wait for at the same time.
         load_timeout_s: of one cold-start call that reads a unit's partitions from the store.
         drain_s: how long a shutdown waits for the store to have everything.
 
@@ -225,6 +227,8 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nats_ack_s: float = 30.0
     nats_pull_messages: int = 64
     nats_pull_bytes_max: int = 8 * 1024 * 1024
+    persist_wait_s_max: float = 60.0
+    persist_waits_max: int = 10_000
     load_timeout_s: float = 600.0
     drain_s: float = 30.0
 

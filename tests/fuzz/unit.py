@@ -6,7 +6,9 @@ import asyncio
 from pathlib import Path
 from typing import Any, Final
 
+from tupelo.persisting import PENDING
 from tupelo.schema import SpaceSchema
+from tupelo.v1.data_pb2 import WaitPersistedRequest, WaitPersistedResponse
 from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.keeper import GridState
 from tupelo_grid.core.table import (
@@ -29,6 +31,10 @@ from tests.memory_store import MemoryStateStore
 PARTITIONS: Final = 4
 ME: Final = "unit-1#1"
 UNIT: Final = Path(__file__).resolve().parents[1] / "chaos" / "unit"
+
+
+async def _nothing_stored(request: WaitPersistedRequest) -> WaitPersistedResponse:
+    return WaitPersistedResponse(states=bytes([PENDING]) * len(request.tokens))
 
 
 class KnownNames:
@@ -66,7 +72,7 @@ class OneUnit:
         names: Any = KnownNames()
         keeper: Any = StillKeeper(state)
         self.shell = UnitShell(unit, config, clock, store, routes, state.grid_id, PARTITIONS, names)
-        self.servicer = UnitSpaceServicer(self.shell, config, keeper, routes)
+        self.servicer = UnitSpaceServicer(self.shell, config, keeper, routes, _nothing_stored)
         unit.renewed(clock.now() + 1e6)
         unit.set_leases({ME: lease})
         unit.set_table(parts)

@@ -11,7 +11,9 @@ import grpc
 
 from tupelo import kinds
 from tupelo._sync.dispatch import Dispatcher
+from tupelo._sync.persist import wait_stored
 from tupelo._sync.routes import RouteKeeper
+from tupelo._sync.runtime import monotonic
 from tupelo._sync.space import Space
 from tupelo._unit.command import Command
 from tupelo.calls import (
@@ -27,7 +29,7 @@ from tupelo.errors import ConnectionLost, InvalidArgument, RequestError
 from tupelo.schema import SpaceSchema, decode_schema, encode_schema
 from tupelo.transport import admin_stub, describe
 from tupelo.v1.admin_pb2 import CreateSpaceRequest, StatusRequest, StatusResponse
-from tupelo.writes import ttl_ms
+from tupelo.writes import ttl_ms, written
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -128,7 +130,7 @@ class Grid:
         ApplicationError otherwise; CommandFailed when its code broke; else as `Space`'s methods.
         """
         if not isinstance(command, str):
-            return self._run(prepare(command, args, kwargs), None, False)
+            return self._run(prepare(command, args, kwargs), None, False, False)
         if args:
             raise InvalidArgument(
                 "with a command given by name, arguments go by name too: call(name, event=...)"
@@ -143,6 +145,7 @@ class Grid:
         route: Any = None,
         timeout_s: float | None = None,
         strict: bool = False,
+        write_through: bool = False,
     ) -> Any:
         """`call` with the arguments as a mapping, and with options of the call itself.
 
@@ -150,21 +153,34 @@ class Grid:
             route: routing value of a command given by name, as in `call`.
             timeout_s: default `ClientConfig.timeout_s`; retries included.
             strict: a read-only command is confirmed by every in-sync replica.
+            write_through: returns only when the store has what the command wrote, as where it
+                writes to a space declared so; within the same time. Raises NotPersisted otherwise:
+                then it was carried out nevertheless.
         """
         if isinstance(command, str):
             call = self._by_name(command, arguments, route)
         else:
             call = prepare(command, (), arguments)
-        return self._run(call, timeout_s, strict)
+        return self._run(call, timeout_s, strict, write_through)
 
-    def _run(self, call: Prepared, timeout_s: float | None, strict: bool) -> Any:
+    def _run(
+        self, call: Prepared, timeout_s: float | None, strict: bool, write_through: bool
+    ) -> Any:
         dispatcher = self._open_dispatcher()
+        timeout_s = self.config.timeout_s if timeout_s is None else timeout_s
+        deadline = monotonic() + timeout_s
         partition = partition_of(call.route, dispatcher.partitions)
         kind = kinds.CALL_READ_ONLY if call.read_only else kinds.CALL
         outcome = dispatcher.run(
             kind, call.name, partition, call.route, call.arguments, 0, 0, timeout_s, strict
         )
-        return result_of(call, outcome)
+        result = result_of(call, outcome)
+        # Only the unit knows which spaces the command wrote to.
+        if write_through or self._routes.table.any_write_through:
+            done = None if call.read_only else written(partition, outcome)
+            if done is not None and done.version:
+                wait_stored(dispatcher, (done.token,), deadline, not write_through)
+        return result
 
     def _by_name(self, name: str, arguments: Mapping[str, Any], route: Any) -> Prepared:
         info = command_info(self._routes.table, name)
@@ -179,6 +195,8 @@ class Grid:
         *,
         ttl_s: float | None = None,
         persist: bool = True,
+        coalesce: bool = True,
+        write_through: bool = False,
         timeout_s: float | None = None,
     ) -> Space[Any]:
         """Declares an untyped space; one of that name with the same settings is left as it is.
@@ -186,8 +204,16 @@ class Grid:
         Args:
             ttl_s: default time to live of its entries; None: they do not expire.
             persist: whether the data writer stores them.
+            coalesce: whether the store may skip versions that a newer one replaces soon after.
+            write_through: whether writes are answered only when the store has them.
         """
-        schema = SpaceSchema(name, ttl_ms=0 if ttl_s is None else ttl_ms(ttl_s), persist=persist)
+        schema = SpaceSchema(
+            name,
+            ttl_ms=0 if ttl_s is None else ttl_ms(ttl_s),
+            persist=persist,
+            coalesce=coalesce,
+            write_through=write_through,
+        )
         self._admin(
             "CreateSpace",
             CreateSpaceRequest(name=name, schema=encode_schema(schema)),

@@ -4,24 +4,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from tupelo import kinds
-from tupelo._sync.dispatch import Dispatcher, Operation
+from tupelo._sync.dispatch import Operation
+from tupelo._sync.persist import wait_stored
+from tupelo._sync.reads import SpaceReads
 from tupelo._sync.runtime import monotonic
-from tupelo._sync.scan import Scan
-from tupelo._sync.scatter import scatter
 from tupelo.codec import SpaceCodec
 from tupelo.errors import InvalidArgument
-from tupelo.pieces import Ask, Asking, Bulk, Group, combined_error, decode_count, grouped
-from tupelo.results import Token, Versioned, Written, WrittenMany
+from tupelo.pieces import Bulk
+from tupelo.results import Token, Written, WrittenMany
 from tupelo.retry import Failure
-from tupelo.schema import SpaceSchema, decode_schema
 from tupelo.writes import (
     MISSING,
     check_version,
-    hashable,
     pairs,
+    tokens_of,
     ttl_ms,
     typed_pair,
     written,
@@ -31,7 +30,7 @@ from tupelo.writes import (
 V = TypeVar("V")
 
 
-class Space(Generic[V]):
+class Space(SpaceReads[V]):
     """A named collection of entries. Get one from `Grid.space`.
 
     An untyped space takes any key (`tupelo.codec`) and any MessagePack value. A typed one takes
@@ -46,112 +45,31 @@ class Space(Generic[V]):
     `strict=True` on a read has every in-sync replica confirm it, and relies on no clock.
     """
 
-    __slots__ = ("_codec", "_dispatcher", "name")
-
-    def __init__(self, dispatcher: Dispatcher, name: str, codec: SpaceCodec | None) -> None:
-        self._dispatcher = dispatcher
-        self._codec = codec
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"Space({self.name!r})"
-
-    # Reads.
-
-    def get(self, key: Any, *, timeout_s: float | None = None, strict: bool = False) -> V | None:
-        """The value of a key; None where there is no entry."""
-        codec = self._codec or self._resolve()
-        dispatcher = self._dispatcher
-        key_bytes, partition = codec.locate(key, dispatcher.partitions)
-        deadline = monotonic() + (dispatcher.timeout_s if timeout_s is None else timeout_s)
-        lane = dispatcher.lanes[partition]
-        outcome = lane.submit(
-            kinds.GET, partition, self.name, key_bytes, b"", 0, 0, deadline, strict
-        )
-        if isinstance(outcome, Failure):
-            operation = Operation(kinds.GET, self.name, partition, key_bytes, b"", 0, 0, strict)
-            outcome = dispatcher.again(operation, outcome, lane, deadline)
-        if outcome[0]:
-            return None
-        value: V = codec.decode_value(outcome[2])
-        return value
-
-    def entry(
-        self, key: Any, *, timeout_s: float | None = None, strict: bool = False
-    ) -> Versioned[V] | None:
-        """The value of a key with its version; None where there is no entry."""
-        codec = self._codec or self._resolve()
-        key_bytes, partition = codec.locate(key, self._dispatcher.partitions)
-        outcome = self._dispatcher.run(
-            kinds.GET, self.name, partition, key_bytes, b"", 0, 0, timeout_s, strict
-        )
-        if outcome[0]:
-            return None
-        return Versioned(codec.decode_value(outcome[2]), outcome[1])
-
-    def contains(self, key: Any, *, timeout_s: float | None = None, strict: bool = False) -> bool:
-        """Whether there is an entry of the key."""
-        codec = self._codec or self._resolve()
-        key_bytes, partition = codec.locate(key, self._dispatcher.partitions)
-        outcome = self._dispatcher.run(
-            kinds.CONTAINS, self.name, partition, key_bytes, b"", 0, 0, timeout_s, strict
-        )
-        return outcome[0] == 0
-
-    def get_many(
-        self, keys: Iterable[Any], *, timeout_s: float | None = None, strict: bool = False
-    ) -> dict[Any, V]:
-        """The values of many keys, without those that have no entry. Not one point in time.
-
-        A key given as a list comes back as a tuple.
-        """
-        codec = self._codec or self._resolve()
-        asked = {codec.encode_key(key): key for key in map(hashable, keys)}
-        located = codec.located_keys(asked.values(), self._dispatcher.partitions)
-        groups = self._bulk(Bulk(kinds.GET, self.name, strict=strict), located, timeout_s)
-        decode = codec.decode_value
-        found = {key: value for group in groups for key, value in group.found}
-        return {asked[key]: decode(found[key]) for key in asked if key in found}
-
-    def count(self, *, timeout_s: float | None = None) -> int:
-        """The number of entries, each partition counted at its own moment."""
-        dispatcher = self._dispatcher
-        asks = [Ask(partition) for partition in range(dispatcher.partitions)]
-        scatter(dispatcher, Asking(kinds.COUNT, self.name, decode_count), asks, timeout_s)
-        error = combined_error(asks)
-        if error is not None:
-            raise error
-        return sum([ask.answer for ask in asks])
-
-    def scan(
-        self,
-        *,
-        page_size: int | None = None,
-        page_token: str = "",
-        timeout_s: float | None = None,
-    ) -> Scan[V]:
-        """All entries, partition by partition, in no particular order; iterate over the result.
-
-        An entry that is there from beginning to end comes exactly once; one that is written or
-        deleted meanwhile may come or not.
-
-        Args:
-            page_size: entries asked of one partition at a time; default `scan_page_size`.
-            page_token: `Scan.page_token` of an earlier scan, to go on behind its last entry.
-            timeout_s: of each request for pages.
-        """
-        return Scan(self._dispatcher, self.name, self._ready, page_size, page_token, timeout_s)
+    __slots__ = ()
 
     # Writes.
 
     @overload
     def put(
-        self, entry: V, /, *, ttl_s: float | None = ..., timeout_s: float | None = ...
+        self,
+        entry: V,
+        /,
+        *,
+        ttl_s: float | None = ...,
+        timeout_s: float | None = ...,
+        write_through: bool = ...,
     ) -> Written: ...
 
     @overload
     def put(
-        self, key: Any, value: V, /, *, ttl_s: float | None = ..., timeout_s: float | None = ...
+        self,
+        key: Any,
+        value: V,
+        /,
+        *,
+        ttl_s: float | None = ...,
+        timeout_s: float | None = ...,
+        write_through: bool = ...,
     ) -> Written: ...
 
     def put(
@@ -162,11 +80,14 @@ class Space(Generic[V]):
         *,
         ttl_s: float | None = None,
         timeout_s: float | None = None,
+        write_through: bool = False,
     ) -> Written:
         """Writes an entry: `put(entry)` of a typed space, `put(key, value)` of an untyped one.
 
         Args:
             ttl_s: time to live in seconds; default: that of the space.
+            write_through: returns only when the store has it, as in a space declared so; within
+                the same time. Raises NotPersisted otherwise: then it is in the grid nevertheless.
         """
         codec = self._codec or self._resolve()
         if codec.key_of is not None or value is MISSING:
@@ -186,16 +107,32 @@ class Space(Generic[V]):
             )
             outcome = dispatcher.again(operation, outcome, lane, deadline)
         version = outcome[1]
-        return Written(Token(partition, outcome[3], version), version, outcome[4])
+        done = Written(Token(partition, outcome[3], version), version, outcome[4])
+        if write_through or codec.schema.write_through:
+            wait_stored(dispatcher, (done.token,), deadline)
+        return done
 
     @overload
     def put_if_absent(
-        self, entry: V, /, *, ttl_s: float | None = ..., timeout_s: float | None = ...
+        self,
+        entry: V,
+        /,
+        *,
+        ttl_s: float | None = ...,
+        timeout_s: float | None = ...,
+        write_through: bool = ...,
     ) -> Written | None: ...
 
     @overload
     def put_if_absent(
-        self, key: Any, value: V, /, *, ttl_s: float | None = ..., timeout_s: float | None = ...
+        self,
+        key: Any,
+        value: V,
+        /,
+        *,
+        ttl_s: float | None = ...,
+        timeout_s: float | None = ...,
+        write_through: bool = ...,
     ) -> Written | None: ...
 
     def put_if_absent(
@@ -206,18 +143,32 @@ class Space(Generic[V]):
         *,
         ttl_s: float | None = None,
         timeout_s: float | None = None,
+        write_through: bool = False,
     ) -> Written | None:
         """Writes the entry where there is none of its key; None where there is one."""
-        return self._write(kinds.PUT_IF_ABSENT, key, value, ttl_s, 0, timeout_s)
+        return self._write(kinds.PUT_IF_ABSENT, key, value, ttl_s, 0, timeout_s, write_through)
 
     @overload
     def replace(
-        self, entry: V, /, *, ttl_s: float | None = ..., timeout_s: float | None = ...
+        self,
+        entry: V,
+        /,
+        *,
+        ttl_s: float | None = ...,
+        timeout_s: float | None = ...,
+        write_through: bool = ...,
     ) -> Written | None: ...
 
     @overload
     def replace(
-        self, key: Any, value: V, /, *, ttl_s: float | None = ..., timeout_s: float | None = ...
+        self,
+        key: Any,
+        value: V,
+        /,
+        *,
+        ttl_s: float | None = ...,
+        timeout_s: float | None = ...,
+        write_through: bool = ...,
     ) -> Written | None: ...
 
     def replace(
@@ -228,13 +179,21 @@ class Space(Generic[V]):
         *,
         ttl_s: float | None = None,
         timeout_s: float | None = None,
+        write_through: bool = False,
     ) -> Written | None:
         """Writes the entry where there is one of its key already; None where there is none."""
-        return self._write(kinds.REPLACE, key, value, ttl_s, 0, timeout_s)
+        return self._write(kinds.REPLACE, key, value, ttl_s, 0, timeout_s, write_through)
 
     @overload
     def compare_and_set(
-        self, entry: V, /, *, version: int, ttl_s: float | None = ..., timeout_s: float | None = ...
+        self,
+        entry: V,
+        /,
+        *,
+        version: int,
+        ttl_s: float | None = ...,
+        timeout_s: float | None = ...,
+        write_through: bool = ...,
     ) -> Written | None: ...
 
     @overload
@@ -258,6 +217,7 @@ class Space(Generic[V]):
         version: int,
         ttl_s: float | None = None,
         timeout_s: float | None = None,
+        write_through: bool = False,
     ) -> Written | None:
         """Writes the entry where the one there has `version`; None where it has not.
 
@@ -265,10 +225,17 @@ class Space(Generic[V]):
             version: of `entry(key)` or of an earlier write; above 0.
         """
         check_version(version)
-        return self._write(kinds.COMPARE_AND_SET, key, value, ttl_s, version, timeout_s)
+        return self._write(
+            kinds.COMPARE_AND_SET, key, value, ttl_s, version, timeout_s, write_through
+        )
 
     def delete(
-        self, key: Any, *, version: int | None = None, timeout_s: float | None = None
+        self,
+        key: Any,
+        *,
+        version: int | None = None,
+        timeout_s: float | None = None,
+        write_through: bool = False,
     ) -> Written | None:
         """Removes the entry of a key; None where there was none, or not of that version."""
         kind = kinds.DELETE
@@ -276,11 +243,15 @@ class Space(Generic[V]):
             check_version(version)
             kind = kinds.DELETE_IF_VERSION
         codec = self._codec or self._resolve()
+        deadline = self._deadline(timeout_s)
         key_bytes, partition = codec.locate(key, self._dispatcher.partitions)
         outcome = self._dispatcher.run(
             kind, self.name, partition, key_bytes, b"", 0, version or 0, timeout_s
         )
-        return written(partition, outcome)
+        done = written(partition, outcome)
+        if done is not None and (write_through or codec.schema.write_through):
+            wait_stored(self._dispatcher, (done.token,), deadline)
+        return done
 
     def put_many(
         self,
@@ -288,6 +259,7 @@ class Space(Generic[V]):
         *,
         ttl_s: float | None = None,
         timeout_s: float | None = None,
+        write_through: bool = False,
     ) -> WrittenMany:
         """Writes many entries, grouped by their owners; each partition's part is all or nothing.
 
@@ -301,13 +273,37 @@ class Space(Generic[V]):
         codec = self._codec or self._resolve()
         located = codec.located(pairs(codec, entries), self._dispatcher.partitions)
         work = Bulk(kinds.PUT, self.name, 0 if ttl_s is None else ttl_ms(ttl_s))
-        return written_many(self._bulk(work, located, timeout_s))
+        return self._write_many(codec, work, located, timeout_s, write_through)
 
-    def delete_many(self, keys: Iterable[Any], *, timeout_s: float | None = None) -> WrittenMany:
+    def delete_many(
+        self,
+        keys: Iterable[Any],
+        *,
+        timeout_s: float | None = None,
+        write_through: bool = False,
+    ) -> WrittenMany:
         """Removes many entries; keys without one are passed over. Errors as of `put_many`."""
         codec = self._codec or self._resolve()
         located = codec.located_keys(keys, self._dispatcher.partitions)
-        return written_many(self._bulk(Bulk(kinds.DELETE, self.name), located, timeout_s))
+        work = Bulk(kinds.DELETE, self.name)
+        return self._write_many(codec, work, located, timeout_s, write_through)
+
+    def wait_persisted(
+        self, write: Token | Written | WrittenMany, *, timeout_s: float | None = None
+    ) -> None:
+        """Returns when the store has what a write of this space wrote, or something newer of it.
+
+        Args:
+            write: what the write returned, or its token.
+
+        Raises NotPersisted when the time is over, with how far the store is behind and why, and
+        when the store has refused the change, which is a dead letter then. The write is in the grid
+        in either case.
+        """
+        codec = self._codec or self._resolve()
+        if not codec.schema.persist:
+            raise InvalidArgument(f"space {self.name!r} is not stored (persist=False)")
+        wait_stored(self._dispatcher, tokens_of(write), self._deadline(timeout_s))
 
     # Helpers.
 
@@ -319,6 +315,7 @@ class Space(Generic[V]):
         ttl_s: float | None,
         version: int,
         timeout_s: float | None,
+        write_through: bool,
     ) -> Written | None:
         codec = self._codec or self._resolve()
         if codec.key_of is not None or value is MISSING:
@@ -326,40 +323,25 @@ class Space(Generic[V]):
         key_bytes, partition = codec.locate(key, self._dispatcher.partitions)
         value_bytes = codec.encode_value(value)
         lives_ms = 0 if ttl_s is None else ttl_ms(ttl_s)
+        deadline = self._deadline(timeout_s)
         outcome = self._dispatcher.run(
             kind, self.name, partition, key_bytes, value_bytes, lives_ms, version, timeout_s
         )
-        return written(partition, outcome)
+        done = written(partition, outcome)
+        if done is not None and (write_through or codec.schema.write_through):
+            wait_stored(self._dispatcher, (done.token,), deadline)
+        return done
 
-    def _bulk(
-        self, work: Bulk, located: Mapping[int, dict[bytes, bytes]], timeout_s: float | None
-    ) -> list[Group]:
-        config = self._dispatcher.config
-        count = sum(map(len, located.values()))
-        if count > config.bulk_items_max:
-            raise InvalidArgument(
-                f"{count} entries in one call; bulk_items_max is {config.bulk_items_max}"
-            )
-        groups = grouped(located, config)
-        scatter(self._dispatcher, work, groups, timeout_s)
-        error = combined_error(groups)
-        if error is not None:
-            raise error
-        return groups
-
-    def _ready(self) -> SpaceCodec:
-        return self._codec or self._resolve()
-
-    def _resolve(self) -> SpaceCodec:
-        """The codec of a space that was not known when the object was made.
-
-        A space nobody has declared is taken for untyped; the grid then answers UNKNOWN_SPACE.
-        """
-        routes = self._dispatcher.routes
-        if self.name not in routes.table.spaces:
-            routes.refresh()
-        declared = routes.table.spaces.get(self.name)
-        if declared is None:
-            return SpaceCodec(SpaceSchema(self.name))
-        self._codec = SpaceCodec(decode_schema(declared))
-        return self._codec
+    def _write_many(
+        self,
+        codec: SpaceCodec,
+        work: Bulk,
+        located: Mapping[int, dict[bytes, bytes]],
+        timeout_s: float | None,
+        write_through: bool,
+    ) -> WrittenMany:
+        deadline = self._deadline(timeout_s)
+        done = written_many(self._bulk(work, located, timeout_s))
+        if write_through or codec.schema.write_through:
+            wait_stored(self._dispatcher, done.tokens, deadline)
+        return done

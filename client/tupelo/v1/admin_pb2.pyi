@@ -8,17 +8,21 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class StatusRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("lags",)
+    LAGS_FIELD_NUMBER: _ClassVar[int]
+    lags: bool
+    def __init__(self, lags: bool = ...) -> None: ...
 
 class UnitStatusRequest(_message.Message):
-    __slots__ = ("digests",)
+    __slots__ = ("digests", "lags")
     DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    LAGS_FIELD_NUMBER: _ClassVar[int]
     digests: bool
-    def __init__(self, digests: bool = ...) -> None: ...
+    lags: bool
+    def __init__(self, digests: bool = ..., lags: bool = ...) -> None: ...
 
 class UnitStatus(_message.Message):
-    __slots__ = ("id", "incarnation", "address", "state", "primaries", "backups", "entries", "memory_bytes", "lag_records", "lag_s", "journal_bytes", "pid", "ready_partitions", "cpu_s", "counters", "digests")
+    __slots__ = ("id", "incarnation", "address", "state", "primaries", "backups", "entries", "memory_bytes", "lag_records", "lag_s", "journal_bytes", "pid", "ready_partitions", "cpu_s", "counters", "digests", "lag_bytes", "store_error", "lags", "stopped_partitions")
     class CountersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -42,6 +46,10 @@ class UnitStatus(_message.Message):
     CPU_S_FIELD_NUMBER: _ClassVar[int]
     COUNTERS_FIELD_NUMBER: _ClassVar[int]
     DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    LAG_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STORE_ERROR_FIELD_NUMBER: _ClassVar[int]
+    LAGS_FIELD_NUMBER: _ClassVar[int]
+    STOPPED_PARTITIONS_FIELD_NUMBER: _ClassVar[int]
     id: str
     incarnation: str
     address: str
@@ -58,7 +66,31 @@ class UnitStatus(_message.Message):
     cpu_s: float
     counters: _containers.ScalarMap[str, int]
     digests: _containers.RepeatedCompositeFieldContainer[PartitionDigest]
-    def __init__(self, id: _Optional[str] = ..., incarnation: _Optional[str] = ..., address: _Optional[str] = ..., state: _Optional[str] = ..., primaries: _Optional[int] = ..., backups: _Optional[int] = ..., entries: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., lag_records: _Optional[int] = ..., lag_s: _Optional[float] = ..., journal_bytes: _Optional[int] = ..., pid: _Optional[int] = ..., ready_partitions: _Optional[_Iterable[int]] = ..., cpu_s: _Optional[float] = ..., counters: _Optional[_Mapping[str, int]] = ..., digests: _Optional[_Iterable[_Union[PartitionDigest, _Mapping]]] = ...) -> None: ...
+    lag_bytes: int
+    store_error: str
+    lags: _containers.RepeatedCompositeFieldContainer[PartitionLag]
+    stopped_partitions: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, id: _Optional[str] = ..., incarnation: _Optional[str] = ..., address: _Optional[str] = ..., state: _Optional[str] = ..., primaries: _Optional[int] = ..., backups: _Optional[int] = ..., entries: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., lag_records: _Optional[int] = ..., lag_s: _Optional[float] = ..., journal_bytes: _Optional[int] = ..., pid: _Optional[int] = ..., ready_partitions: _Optional[_Iterable[int]] = ..., cpu_s: _Optional[float] = ..., counters: _Optional[_Mapping[str, int]] = ..., digests: _Optional[_Iterable[_Union[PartitionDigest, _Mapping]]] = ..., lag_bytes: _Optional[int] = ..., store_error: _Optional[str] = ..., lags: _Optional[_Iterable[_Union[PartitionLag, _Mapping]]] = ..., stopped_partitions: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class PartitionLag(_message.Message):
+    __slots__ = ("partition", "epoch", "committed", "cursor", "bytes", "seconds", "known", "problem")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    partition: int
+    epoch: int
+    committed: int
+    cursor: int
+    bytes: int
+    seconds: float
+    known: bool
+    problem: str
+    def __init__(self, partition: _Optional[int] = ..., epoch: _Optional[int] = ..., committed: _Optional[int] = ..., cursor: _Optional[int] = ..., bytes: _Optional[int] = ..., seconds: _Optional[float] = ..., known: bool = ..., problem: _Optional[str] = ...) -> None: ...
 
 class PartitionDigest(_message.Message):
     __slots__ = ("partition", "sequence", "digest", "role")
@@ -87,20 +119,32 @@ class PartitionSummary(_message.Message):
     def __init__(self, total: _Optional[int] = ..., healthy: _Optional[int] = ..., under_replicated: _Optional[int] = ..., lost: _Optional[int] = ..., moving: _Optional[int] = ...) -> None: ...
 
 class PumpStatus(_message.Message):
-    __slots__ = ("lag_records", "lag_s", "dead_letters", "persisted_records", "store", "error")
+    __slots__ = ("lag_records", "lag_s", "dead_letters", "persisted_records", "store", "error", "lag_bytes", "lag_records_max", "lag_bytes_max", "lag_partition", "lags", "stopped_partitions")
     LAG_RECORDS_FIELD_NUMBER: _ClassVar[int]
     LAG_S_FIELD_NUMBER: _ClassVar[int]
     DEAD_LETTERS_FIELD_NUMBER: _ClassVar[int]
     PERSISTED_RECORDS_FIELD_NUMBER: _ClassVar[int]
     STORE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    LAG_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LAG_RECORDS_MAX_FIELD_NUMBER: _ClassVar[int]
+    LAG_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
+    LAG_PARTITION_FIELD_NUMBER: _ClassVar[int]
+    LAGS_FIELD_NUMBER: _ClassVar[int]
+    STOPPED_PARTITIONS_FIELD_NUMBER: _ClassVar[int]
     lag_records: int
     lag_s: float
     dead_letters: int
     persisted_records: int
     store: str
     error: str
-    def __init__(self, lag_records: _Optional[int] = ..., lag_s: _Optional[float] = ..., dead_letters: _Optional[int] = ..., persisted_records: _Optional[int] = ..., store: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
+    lag_bytes: int
+    lag_records_max: int
+    lag_bytes_max: int
+    lag_partition: int
+    lags: _containers.RepeatedCompositeFieldContainer[PartitionLag]
+    stopped_partitions: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, lag_records: _Optional[int] = ..., lag_s: _Optional[float] = ..., dead_letters: _Optional[int] = ..., persisted_records: _Optional[int] = ..., store: _Optional[str] = ..., error: _Optional[str] = ..., lag_bytes: _Optional[int] = ..., lag_records_max: _Optional[int] = ..., lag_bytes_max: _Optional[int] = ..., lag_partition: _Optional[int] = ..., lags: _Optional[_Iterable[_Union[PartitionLag, _Mapping]]] = ..., stopped_partitions: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class StatusResponse(_message.Message):
     __slots__ = ("grid_id", "version", "units", "partitions", "pump", "table_version", "control_address", "warnings", "lost_partitions")
@@ -291,3 +335,75 @@ class PromoteCandidate(_message.Message):
     last_sequence: int
     commit: int
     def __init__(self, incarnation: _Optional[str] = ..., last_sequence: _Optional[int] = ..., commit: _Optional[int] = ...) -> None: ...
+
+class DrainStoreRequest(_message.Message):
+    __slots__ = ("timeout_ms",)
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    timeout_ms: int
+    def __init__(self, timeout_ms: _Optional[int] = ...) -> None: ...
+
+class DrainStoreProgress(_message.Message):
+    __slots__ = ("partitions_left", "records_left", "elapsed_s", "done", "cause", "bytes_left")
+    PARTITIONS_LEFT_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_LEFT_FIELD_NUMBER: _ClassVar[int]
+    ELAPSED_S_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_LEFT_FIELD_NUMBER: _ClassVar[int]
+    partitions_left: int
+    records_left: int
+    elapsed_s: float
+    done: bool
+    cause: str
+    bytes_left: int
+    def __init__(self, partitions_left: _Optional[int] = ..., records_left: _Optional[int] = ..., elapsed_s: _Optional[float] = ..., done: bool = ..., cause: _Optional[str] = ..., bytes_left: _Optional[int] = ...) -> None: ...
+
+class DeadLettersRequest(_message.Message):
+    __slots__ = ("space", "key", "version", "limit", "superseded", "page_token")
+    SPACE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    SUPERSEDED_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    space: str
+    key: bytes
+    version: int
+    limit: int
+    superseded: bool
+    page_token: str
+    def __init__(self, space: _Optional[str] = ..., key: _Optional[bytes] = ..., version: _Optional[int] = ..., limit: _Optional[int] = ..., superseded: bool = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class DeadLetter(_message.Message):
+    __slots__ = ("space", "key", "version", "error", "payload", "removal", "time_ms", "partition", "superseded", "result")
+    SPACE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    REMOVAL_FIELD_NUMBER: _ClassVar[int]
+    TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    SUPERSEDED_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    space: str
+    key: bytes
+    version: int
+    error: str
+    payload: bytes
+    removal: bool
+    time_ms: int
+    partition: int
+    superseded: int
+    result: str
+    def __init__(self, space: _Optional[str] = ..., key: _Optional[bytes] = ..., version: _Optional[int] = ..., error: _Optional[str] = ..., payload: _Optional[bytes] = ..., removal: bool = ..., time_ms: _Optional[int] = ..., partition: _Optional[int] = ..., superseded: _Optional[int] = ..., result: _Optional[str] = ...) -> None: ...
+
+class DeadLettersResponse(_message.Message):
+    __slots__ = ("letters", "count", "next_page_token")
+    LETTERS_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    letters: _containers.RepeatedCompositeFieldContainer[DeadLetter]
+    count: int
+    next_page_token: str
+    def __init__(self, letters: _Optional[_Iterable[_Union[DeadLetter, _Mapping]]] = ..., count: _Optional[int] = ..., next_page_token: _Optional[str] = ...) -> None: ...

@@ -65,6 +65,26 @@ class AdminStub(object):
                 request_serializer=tupelo_dot_v1_dot_admin__pb2.PromoteRequest.SerializeToString,
                 response_deserializer=tupelo_dot_v1_dot_admin__pb2.PromoteResponse.FromString,
                 _registered_method=True)
+        self.DrainStore = channel.unary_stream(
+                '/tupelo.v1.Admin/DrainStore',
+                request_serializer=tupelo_dot_v1_dot_admin__pb2.DrainStoreRequest.SerializeToString,
+                response_deserializer=tupelo_dot_v1_dot_admin__pb2.DrainStoreProgress.FromString,
+                _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/tupelo.v1.Admin/ListDeadLetters',
+                request_serializer=tupelo_dot_v1_dot_admin__pb2.DeadLettersRequest.SerializeToString,
+                response_deserializer=tupelo_dot_v1_dot_admin__pb2.DeadLettersResponse.FromString,
+                _registered_method=True)
+        self.RetryDeadLetters = channel.unary_unary(
+                '/tupelo.v1.Admin/RetryDeadLetters',
+                request_serializer=tupelo_dot_v1_dot_admin__pb2.DeadLettersRequest.SerializeToString,
+                response_deserializer=tupelo_dot_v1_dot_admin__pb2.DeadLettersResponse.FromString,
+                _registered_method=True)
+        self.DropDeadLetters = channel.unary_unary(
+                '/tupelo.v1.Admin/DropDeadLetters',
+                request_serializer=tupelo_dot_v1_dot_admin__pb2.DeadLettersRequest.SerializeToString,
+                response_deserializer=tupelo_dot_v1_dot_admin__pb2.DeadLettersResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServicer(object):
@@ -110,6 +130,31 @@ class AdminServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DrainStore(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeadLetters(self, request, context):
+        """Messaging process only: it has the store.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryDeadLetters(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropDeadLetters(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -142,6 +187,26 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.Promote,
                     request_deserializer=tupelo_dot_v1_dot_admin__pb2.PromoteRequest.FromString,
                     response_serializer=tupelo_dot_v1_dot_admin__pb2.PromoteResponse.SerializeToString,
+            ),
+            'DrainStore': grpc.unary_stream_rpc_method_handler(
+                    servicer.DrainStore,
+                    request_deserializer=tupelo_dot_v1_dot_admin__pb2.DrainStoreRequest.FromString,
+                    response_serializer=tupelo_dot_v1_dot_admin__pb2.DrainStoreProgress.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=tupelo_dot_v1_dot_admin__pb2.DeadLettersRequest.FromString,
+                    response_serializer=tupelo_dot_v1_dot_admin__pb2.DeadLettersResponse.SerializeToString,
+            ),
+            'RetryDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryDeadLetters,
+                    request_deserializer=tupelo_dot_v1_dot_admin__pb2.DeadLettersRequest.FromString,
+                    response_serializer=tupelo_dot_v1_dot_admin__pb2.DeadLettersResponse.SerializeToString,
+            ),
+            'DropDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropDeadLetters,
+                    request_deserializer=tupelo_dot_v1_dot_admin__pb2.DeadLettersRequest.FromString,
+                    response_serializer=tupelo_dot_v1_dot_admin__pb2.DeadLettersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -307,6 +372,114 @@ class Admin(object):
             '/tupelo.v1.Admin/Promote',
             tupelo_dot_v1_dot_admin__pb2.PromoteRequest.SerializeToString,
             tupelo_dot_v1_dot_admin__pb2.PromoteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainStore(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tupelo.v1.Admin/DrainStore',
+            tupelo_dot_v1_dot_admin__pb2.DrainStoreRequest.SerializeToString,
+            tupelo_dot_v1_dot_admin__pb2.DrainStoreProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tupelo.v1.Admin/ListDeadLetters',
+            tupelo_dot_v1_dot_admin__pb2.DeadLettersRequest.SerializeToString,
+            tupelo_dot_v1_dot_admin__pb2.DeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tupelo.v1.Admin/RetryDeadLetters',
+            tupelo_dot_v1_dot_admin__pb2.DeadLettersRequest.SerializeToString,
+            tupelo_dot_v1_dot_admin__pb2.DeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tupelo.v1.Admin/DropDeadLetters',
+            tupelo_dot_v1_dot_admin__pb2.DeadLettersRequest.SerializeToString,
+            tupelo_dot_v1_dot_admin__pb2.DeadLettersResponse.FromString,
             options,
             channel_credentials,
             insecure,

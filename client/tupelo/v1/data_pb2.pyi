@@ -46,6 +46,16 @@ class ResultCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RESULT_CODE_COMMAND_FAILED: _ClassVar[ResultCode]
     RESULT_CODE_SHUTTING_DOWN: _ClassVar[ResultCode]
     RESULT_CODE_OUTCOME_UNKNOWN: _ClassVar[ResultCode]
+    RESULT_CODE_NOT_PERSISTED: _ClassVar[ResultCode]
+
+class PersistState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PERSIST_STATE_UNSPECIFIED: _ClassVar[PersistState]
+    PERSIST_STATE_STORED: _ClassVar[PersistState]
+    PERSIST_STATE_PENDING: _ClassVar[PersistState]
+    PERSIST_STATE_DEAD_LETTER: _ClassVar[PersistState]
+    PERSIST_STATE_WRONG_OWNER: _ClassVar[PersistState]
+    PERSIST_STATE_UNKNOWN: _ClassVar[PersistState]
 OP_KIND_UNSPECIFIED: OpKind
 OP_KIND_GET: OpKind
 OP_KIND_CONTAINS: OpKind
@@ -80,6 +90,13 @@ RESULT_CODE_PARTITION_OUT_OF_RANGE: ResultCode
 RESULT_CODE_COMMAND_FAILED: ResultCode
 RESULT_CODE_SHUTTING_DOWN: ResultCode
 RESULT_CODE_OUTCOME_UNKNOWN: ResultCode
+RESULT_CODE_NOT_PERSISTED: ResultCode
+PERSIST_STATE_UNSPECIFIED: PersistState
+PERSIST_STATE_STORED: PersistState
+PERSIST_STATE_PENDING: PersistState
+PERSIST_STATE_DEAD_LETTER: PersistState
+PERSIST_STATE_WRONG_OWNER: PersistState
+PERSIST_STATE_UNKNOWN: PersistState
 
 class SessionRequest(_message.Message):
     __slots__ = ("request_id", "batches")
@@ -262,7 +279,7 @@ class GetResponse(_message.Message):
     def __init__(self, found: bool = ..., value: _Optional[bytes] = ..., value_json: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
 
 class PutRequest(_message.Message):
-    __slots__ = ("space", "key", "key_json", "value", "value_json", "ttl_ms", "session", "op_number")
+    __slots__ = ("space", "key", "key_json", "value", "value_json", "ttl_ms", "session", "op_number", "write_through")
     SPACE_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     KEY_JSON_FIELD_NUMBER: _ClassVar[int]
@@ -271,6 +288,7 @@ class PutRequest(_message.Message):
     TTL_MS_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     OP_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    WRITE_THROUGH_FIELD_NUMBER: _ClassVar[int]
     space: str
     key: bytes
     key_json: str
@@ -279,7 +297,8 @@ class PutRequest(_message.Message):
     ttl_ms: int
     session: int
     op_number: int
-    def __init__(self, space: _Optional[str] = ..., key: _Optional[bytes] = ..., key_json: _Optional[str] = ..., value: _Optional[bytes] = ..., value_json: _Optional[str] = ..., ttl_ms: _Optional[int] = ..., session: _Optional[int] = ..., op_number: _Optional[int] = ...) -> None: ...
+    write_through: bool
+    def __init__(self, space: _Optional[str] = ..., key: _Optional[bytes] = ..., key_json: _Optional[str] = ..., value: _Optional[bytes] = ..., value_json: _Optional[str] = ..., ttl_ms: _Optional[int] = ..., session: _Optional[int] = ..., op_number: _Optional[int] = ..., write_through: bool = ...) -> None: ...
 
 class CompareAndSetRequest(_message.Message):
     __slots__ = ("put", "expected_version")
@@ -290,20 +309,22 @@ class CompareAndSetRequest(_message.Message):
     def __init__(self, put: _Optional[_Union[PutRequest, _Mapping]] = ..., expected_version: _Optional[int] = ...) -> None: ...
 
 class DeleteRequest(_message.Message):
-    __slots__ = ("space", "key", "key_json", "expected_version", "session", "op_number")
+    __slots__ = ("space", "key", "key_json", "expected_version", "session", "op_number", "write_through")
     SPACE_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     KEY_JSON_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_VERSION_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     OP_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    WRITE_THROUGH_FIELD_NUMBER: _ClassVar[int]
     space: str
     key: bytes
     key_json: str
     expected_version: int
     session: int
     op_number: int
-    def __init__(self, space: _Optional[str] = ..., key: _Optional[bytes] = ..., key_json: _Optional[str] = ..., expected_version: _Optional[int] = ..., session: _Optional[int] = ..., op_number: _Optional[int] = ...) -> None: ...
+    write_through: bool
+    def __init__(self, space: _Optional[str] = ..., key: _Optional[bytes] = ..., key_json: _Optional[str] = ..., expected_version: _Optional[int] = ..., session: _Optional[int] = ..., op_number: _Optional[int] = ..., write_through: bool = ...) -> None: ...
 
 class WriteToken(_message.Message):
     __slots__ = ("partition", "epoch", "sequence")
@@ -368,18 +389,20 @@ class ScanResponse(_message.Message):
     def __init__(self, keys: _Optional[_Iterable[bytes]] = ..., values: _Optional[_Iterable[bytes]] = ..., versions: _Optional[_Iterable[int]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class CallRequest(_message.Message):
-    __slots__ = ("command", "arguments", "arguments_json", "session", "op_number")
+    __slots__ = ("command", "arguments", "arguments_json", "session", "op_number", "write_through")
     COMMAND_FIELD_NUMBER: _ClassVar[int]
     ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
     ARGUMENTS_JSON_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     OP_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    WRITE_THROUGH_FIELD_NUMBER: _ClassVar[int]
     command: str
     arguments: bytes
     arguments_json: str
     session: int
     op_number: int
-    def __init__(self, command: _Optional[str] = ..., arguments: _Optional[bytes] = ..., arguments_json: _Optional[str] = ..., session: _Optional[int] = ..., op_number: _Optional[int] = ...) -> None: ...
+    write_through: bool
+    def __init__(self, command: _Optional[str] = ..., arguments: _Optional[bytes] = ..., arguments_json: _Optional[str] = ..., session: _Optional[int] = ..., op_number: _Optional[int] = ..., write_through: bool = ...) -> None: ...
 
 class CallResponse(_message.Message):
     __slots__ = ("result", "result_json", "token")
@@ -390,3 +413,31 @@ class CallResponse(_message.Message):
     result_json: str
     token: WriteToken
     def __init__(self, result: _Optional[bytes] = ..., result_json: _Optional[str] = ..., token: _Optional[_Union[WriteToken, _Mapping]] = ...) -> None: ...
+
+class WaitPersistedRequest(_message.Message):
+    __slots__ = ("grid_id", "tokens", "timeout_ms", "declared_only")
+    GRID_ID_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    DECLARED_ONLY_FIELD_NUMBER: _ClassVar[int]
+    grid_id: bytes
+    tokens: _containers.RepeatedCompositeFieldContainer[WriteToken]
+    timeout_ms: int
+    declared_only: bool
+    def __init__(self, grid_id: _Optional[bytes] = ..., tokens: _Optional[_Iterable[_Union[WriteToken, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., declared_only: bool = ...) -> None: ...
+
+class WaitPersistedResponse(_message.Message):
+    __slots__ = ("states", "errors", "lag_records", "lag_bytes", "lag_s", "cause")
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    ERRORS_FIELD_NUMBER: _ClassVar[int]
+    LAG_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    LAG_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LAG_S_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    states: bytes
+    errors: _containers.RepeatedScalarFieldContainer[str]
+    lag_records: int
+    lag_bytes: int
+    lag_s: float
+    cause: str
+    def __init__(self, states: _Optional[bytes] = ..., errors: _Optional[_Iterable[str]] = ..., lag_records: _Optional[int] = ..., lag_bytes: _Optional[int] = ..., lag_s: _Optional[float] = ..., cause: _Optional[str] = ...) -> None: ...

@@ -100,6 +100,11 @@ class SpaceStub(object):
                 request_serializer=tupelo_dot_v1_dot_data__pb2.CallRequest.SerializeToString,
                 response_deserializer=tupelo_dot_v1_dot_data__pb2.CallResponse.FromString,
                 _registered_method=True)
+        self.WaitPersisted = channel.unary_unary(
+                '/tupelo.v1.Space/WaitPersisted',
+                request_serializer=tupelo_dot_v1_dot_data__pb2.WaitPersistedRequest.SerializeToString,
+                response_deserializer=tupelo_dot_v1_dot_data__pb2.WaitPersistedResponse.FromString,
+                _registered_method=True)
 
 
 class SpaceServicer(object):
@@ -189,6 +194,13 @@ class SpaceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WaitPersisted(self, request, context):
+        """Waits until the store has what acknowledged writes wrote.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SpaceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -256,6 +268,11 @@ def add_SpaceServicer_to_server(servicer, server):
                     servicer.Call,
                     request_deserializer=tupelo_dot_v1_dot_data__pb2.CallRequest.FromString,
                     response_serializer=tupelo_dot_v1_dot_data__pb2.CallResponse.SerializeToString,
+            ),
+            'WaitPersisted': grpc.unary_unary_rpc_method_handler(
+                    servicer.WaitPersisted,
+                    request_deserializer=tupelo_dot_v1_dot_data__pb2.WaitPersistedRequest.FromString,
+                    response_serializer=tupelo_dot_v1_dot_data__pb2.WaitPersistedResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -610,6 +627,33 @@ class Space(object):
             '/tupelo.v1.Space/Call',
             tupelo_dot_v1_dot_data__pb2.CallRequest.SerializeToString,
             tupelo_dot_v1_dot_data__pb2.CallResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WaitPersisted(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tupelo.v1.Space/WaitPersisted',
+            tupelo_dot_v1_dot_data__pb2.WaitPersistedRequest.SerializeToString,
+            tupelo_dot_v1_dot_data__pb2.WaitPersistedResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -124,6 +124,9 @@ def _add_operations(commands: Any) -> None:
     _add_grid_options(status)
     status.add_argument("--json", action="store_true", help="one JSON object as the last line")
     status.add_argument(
+        "--lags", action="store_true", help="also what the store lacks of each partition"
+    )
+    status.add_argument(
         "--watch",
         type=float,
         nargs="?",
@@ -141,6 +144,13 @@ def _add_operations(commands: Any) -> None:
     down.add_argument(
         "--data-dir", metavar="DIR", help="also stops what a killed control process left there"
     )
+
+    drain = _add(
+        commands, "drain", "drain.drain", "wait until the store has everything acknowledged so far"
+    )
+    _add_grid_options(drain)
+    drain.set_defaults(timeout=None)
+    drain.add_argument("--json", action="store_true", help="one JSON object as the last line")
 
     demo = _add(commands, "demo", "demo.demo", "a real day of flights, sold out under load")
     demo.add_argument("--keep", action="store_true", help="leave the grid running")
@@ -179,6 +189,8 @@ def _add_repairs(commands: Any) -> None:
     promote.add_argument("--yes", action="store_true", help="do not ask")
     _add_grid_options(promote)
 
+    _add_dead_letters(commands)
+
     rebuild = _add(
         commands, "rebuild-state", "rebuild.rebuild", "make a lost state file from running units"
     )
@@ -192,6 +204,27 @@ def _add_repairs(commands: Any) -> None:
         help="of a unit that runs elsewhere; repeatable",
     )
     _add_grid_options(rebuild)
+
+
+def _add_dead_letters(commands: Any) -> None:
+    letters = _add(
+        commands, "dead-letters", "letters.dead_letters", "changes that the store could not hold"
+    )
+    letters.add_argument(
+        "action", choices=["list", "retry", "drop"], help="retry: store what the store takes by now"
+    )
+    letters.add_argument("--space", metavar="NAME", help="only of this space")
+    letters.add_argument("--key", metavar="KEY", help="only of this key; JSON, or text")
+    letters.add_argument("--version", type=int, metavar="N", help="only this version")
+    letters.add_argument(
+        "--limit", type=int, default=100, metavar="N", help="at most so many, 0: all (default: 100)"
+    )
+    letters.add_argument(
+        "--all", action="store_true", help="list, drop: also those that newer changes made needless"
+    )
+    letters.add_argument("--yes", action="store_true", help="drop: do not ask")
+    letters.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    _add_grid_options(letters)
 
 
 def _add_data(commands: Any) -> None:

@@ -12,6 +12,7 @@ import grpc
 import msgspec
 from tupelo.v1 import admin_pb2
 
+from tupelo_grid.cli.drain import watch
 from tupelo_grid.cli.output import CliError, ExitCode, say, say_warning
 from tupelo_grid.cli.rpc import admin_stub, as_cli_error, call, is_unreachable
 from tupelo_grid.cli.settings import load_config
@@ -103,7 +104,10 @@ def shutdown(host: str, control_port: int, config: GridConfig) -> int | None:
         timeout_s = config.drain_s + 3 * config.stop_timeout_s
         request = admin_pb2.ShutdownRequest(timeout_ms=round(config.drain_s * 1000))
         try:
-            left: int = stub.Shutdown(request, timeout=timeout_s).unpersisted_records
+            stopping = stub.Shutdown.future(request, timeout=timeout_s)
+            asked = admin_pb2.StatusRequest(lags=True)
+            answer = watch(stopping, lambda: stub.Status(asked, timeout=config.rpc_timeout_s))
+            left: int = answer.unpersisted_records
         except grpc.RpcError as error:
             if is_unreachable(error):
                 return None

@@ -87,7 +87,7 @@ def as_cli_error(error: grpc.RpcError, what: str) -> CliError:
         )
     name = _trailer(error, CODE_KEY) or error.code().name
     name = name.decode() if isinstance(name, bytes) else name
-    if name == "CONTROL_AWAY":
+    if name in ("CONTROL_AWAY", "STORE_AWAY"):
         return CliError(ExitCode.UNREACHABLE, message)
     if name in _NOT_FOUND:
         return CliError(ExitCode.NOT_FOUND, message)
@@ -96,17 +96,26 @@ def as_cli_error(error: grpc.RpcError, what: str) -> CliError:
     return CliError(ExitCode.FAILED, f"{message} [{name}]")
 
 
-def status_of(host: str, port: int, timeout_s: float = 5.0) -> admin_pb2.StatusResponse | None:
-    """From messaging, or else from control; None when neither answers."""
-    return status_at(f"{host}:{port}", timeout_s) or status_at(f"{host}:{port + 1}", timeout_s)
+def status_of(
+    host: str, port: int, timeout_s: float = 5.0, lags: bool = False
+) -> admin_pb2.StatusResponse | None:
+    """From messaging, or else from control; None when neither answers. `lags`: of each partition
+    too."""
+    for number in (port, port + 1):
+        response = status_at(f"{host}:{number}", timeout_s, lags)
+        if response is not None:
+            return response
+    return None
 
 
-def status_at(address: str, timeout_s: float) -> admin_pb2.StatusResponse | None:
+def status_at(
+    address: str, timeout_s: float, lags: bool = False
+) -> admin_pb2.StatusResponse | None:
     """From the one process; None when it does not answer."""
     with admin_stub(address) as stub:
         try:
             response: admin_pb2.StatusResponse = stub.Status(
-                admin_pb2.StatusRequest(), timeout=timeout_s
+                admin_pb2.StatusRequest(lags=lags), timeout=timeout_s
             )
         except grpc.RpcError:
             return None

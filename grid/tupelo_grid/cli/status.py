@@ -36,11 +36,14 @@ UNIT_COLUMNS = (
 )
 
 
+LAG_COLUMNS = ("partition", "committed", "in store", "behind", "bytes", "seconds")
+
+
 def status(options: argparse.Namespace) -> int:
     config = load_config({"port": options.port, "host": options.host}, options.config)
     while True:
         started = time.monotonic()
-        response = status_of(config.host, config.port, options.timeout)
+        response = status_of(config.host, config.port, options.timeout, options.lags)
         if response is None:
             raise CliError(
                 ExitCode.UNREACHABLE,
@@ -70,13 +73,22 @@ def show(response: admin_pb2.StatusResponse, as_json: bool) -> None:
     pump = response.pump
     say(
         f"store       {pump.store or 'unknown'}: {pump.lag_records} changes behind "
-        f"({pump.lag_s:.1f} s), {pump.dead_letters} dead letters"
+        f"({human_bytes(pump.lag_bytes)}, {pump.lag_s:.1f} s{_furthest(pump)}), "
+        f"{pump.dead_letters} dead letters"
     )
+    if pump.lags:
+        show_table(LAG_COLUMNS, [_lag_row(lag) for lag in pump.lags])
     say(
         f"grid        {response.grid_id}, table {response.table_version}, tupelo {response.version}"
     )
     for warning in response.warnings:
         say_warning(warning)
+
+
+def _furthest(pump: admin_pb2.PumpStatus) -> str:
+    if not pump.lag_records_max:
+        return ""
+    return f"; partition {pump.lag_partition} {pump.lag_records_max}"
 
 
 def not_ready(parts: admin_pb2.PartitionSummary) -> int:
@@ -103,7 +115,13 @@ def as_dict(response: admin_pb2.StatusResponse) -> dict[str, Any]:
         },
         "pump": {
             "lag_records": pump.lag_records,
+            "lag_bytes": pump.lag_bytes,
             "lag_s": round(pump.lag_s, 3),
+            "lag_records_max": pump.lag_records_max,
+            "lag_bytes_max": pump.lag_bytes_max,
+            "lag_partition": pump.lag_partition,
+            "stopped_partitions": list(pump.stopped_partitions),
+            "partitions": [_lag_dict(lag) for lag in pump.lags],
             "dead_letters": pump.dead_letters,
             "persisted_records": pump.persisted_records,
             "store": pump.store,
@@ -127,11 +145,30 @@ def _unit_dict(unit: admin_pb2.UnitStatus) -> dict[str, Any]:
         "entries": unit.entries,
         "memory_bytes": unit.memory_bytes,
         "lag_records": unit.lag_records,
+        "lag_bytes": unit.lag_bytes,
         "lag_s": round(unit.lag_s, 3),
         "journal_bytes": unit.journal_bytes,
         "cpu_s": round(unit.cpu_s, 3),
         "counters": dict(sorted(unit.counters.items())),
     }
+
+
+def _lag_dict(lag: admin_pb2.PartitionLag) -> dict[str, Any]:
+    return {
+        "partition": lag.partition,
+        "epoch": lag.epoch,
+        "committed": lag.committed,
+        "cursor": lag.cursor,
+        "lag_records": max(0, lag.committed - lag.cursor),
+        "lag_bytes": lag.bytes,
+        "lag_s": round(lag.seconds, 3),
+        "problem": lag.problem,
+    }
+
+
+def _lag_row(lag: admin_pb2.PartitionLag) -> tuple[object, ...]:
+    behind = max(0, lag.committed - lag.cursor)
+    return (lag.partition, lag.committed, lag.cursor, behind, human_bytes(lag.bytes), lag.seconds)
 
 
 def _unit_row(unit: admin_pb2.UnitStatus) -> tuple[object, ...]:

@@ -18,7 +18,7 @@ over.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from tupelo.schema import SpaceSchema
@@ -56,6 +56,7 @@ class Pump:
         self._parts: dict[int, PartState] = {}
         self._queue: dict[int, None] = {}  # claimed, with something to send, in turn
         self._claims: dict[int, None] = {}  # to be claimed
+        self._urgent: set[int] = set()
         self._flight: dict[int, PumpFrame] = {}
         self._position = 0
         self.problems: dict[int, str] = {}
@@ -101,8 +102,13 @@ class Pump:
             part.mark(now)
             self._enqueue(partition, part)
 
+    def hurry(self, partitions: Iterable[int]) -> None:
+        """Somebody waits for what they have committed: their next frame does not wait to fill."""
+        self._urgent.update(partition for partition in partitions if partition in self._parts)
+
     def _drop(self, partition: int) -> None:
         del self._parts[partition]
+        self._urgent.discard(partition)
         self._queue.pop(partition, None)
         self._claims.pop(partition, None)
         self.problems.pop(partition, None)
@@ -152,6 +158,8 @@ class Pump:
     def _due(self, now: float) -> bool:
         waiting = 0
         for partition in self._queue:
+            if partition in self._urgent:
+                return True
             part = self._parts[partition]
             waiting += part.committed - part.cursor
             if waiting >= self._limits.batch_records:
@@ -177,6 +185,7 @@ class Pump:
             if taken is None:
                 continue
             batch, records, size = taken
+            self._urgent.discard(partition)
             batches.append(batch)
             changes_left -= len(batch.changes)
             bytes_left -= size

@@ -44,9 +44,8 @@ class SplitPump(Pump):
     def _find_due(self, now: float) -> Iterator[int]:
         for partition in self._queue:
             part = self._parts[partition]
-            if part.lag >= self._limits.batch_records or (
-                part.marks and now - part.marks[0][0] >= self._limits.batch_s
-            ):
+            urgent = partition in self._urgent or part.lag >= self._limits.batch_records
+            if urgent or (part.marks and now - part.marks[0][0] >= self._limits.batch_s):
                 yield partition
 
     def _due(self, now: float) -> bool:

@@ -10,7 +10,7 @@ await admin.close()
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, NoReturn, Protocol
 
 import grpc
@@ -23,12 +23,17 @@ from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.port import StateStore, StoreError
 from tupelo_grid.coordinator.promotion import PromotionRefused
 from tupelo_grid.core.table import space_key
+from tupelo_grid.deployment.draining import drain_store
+from tupelo_grid.deployment.letters import DataStoreError, DeadLetters
 from tupelo_grid.deployment.rolling import Restartable, RestartRefused, RollingRestart
 from tupelo_grid.deployment.status import GridView
 from tupelo_grid.runtime.errors import FatalStartError
 from tupelo_grid.runtime.servers import open_channel
 
 SERVICE = "tupelo.v1.Admin"
+STOPPED_NAMED_MAX = 16
+"""Numbers in one warning; `status --lags` has all."""
+AWAY_TRAILER = (("tupelo-code", "STORE_AWAY"),)
 SPACE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 Promote = Callable[[admin_pb2.PromoteRequest], Awaitable[admin_pb2.PromoteResponse]]
@@ -54,6 +59,7 @@ class GridAdmin(admin_pb2_grpc.AdminServicer):
         pump_stats: in messaging only; without it the pump's figures come from there.
         on_shutdown: called when Shutdown has stopped everything but this process.
         promote: in control only.
+        letters: in messaging only.
     """
 
     def __init__(
@@ -65,7 +71,9 @@ class GridAdmin(admin_pb2_grpc.AdminServicer):
         pump_stats: Callable[[], admin_pb2.PumpStatus] | None = None,
         on_shutdown: Callable[[], None] | None = None,
         promote: Promote | None = None,
+        letters: DeadLetters | None = None,
     ) -> None:
+        self._letters = letters
         self._promote = promote
         self._config = config
         self._store = store
@@ -84,19 +92,25 @@ class GridAdmin(admin_pb2_grpc.AdminServicer):
     async def Status(
         self, request: admin_pb2.StatusRequest, context: Context
     ) -> admin_pb2.StatusResponse:
-        response = await self._view.status()
+        response = await self._view.status(request.lags)
         if self._deployment is not None:
             response.warnings.extend(self._deployment.problems())
         pump = self._pump_stats() if self._pump_stats else await self._remote_pump(response)
-        # What the units have not sent yet, the writer cannot know of.
-        pump.lag_records = max(pump.lag_records, response.pump.lag_records)
-        pump.lag_s = max(pump.lag_s, response.pump.lag_s)
-        response.pump.CopyFrom(pump)
+        # How far the store is behind is the units' to tell.
+        for name in ("dead_letters", "persisted_records", "store", "error"):
+            setattr(response.pump, name, getattr(pump, name))
         if pump.error:
             response.warnings.append(f"the store is away: {pump.error}")
         if pump.dead_letters:
             response.warnings.append(
-                f"{pump.dead_letters} changes could not be stored and are dead letters in the store"
+                f"{pump.dead_letters} changes could not be stored and are dead letters in the "
+                f"store: `tupelo dead-letters list`"
+            )
+        if response.pump.stopped_partitions:
+            numbers = ", ".join(map(str, response.pump.stopped_partitions[:STOPPED_NAMED_MAX]))
+            response.warnings.append(
+                f"{len(response.pump.stopped_partitions)} partitions are not stored any further "
+                f"({numbers}): {_problem(response.units)}"
             )
         return response
 
@@ -172,6 +186,43 @@ class GridAdmin(admin_pb2_grpc.AdminServicer):
         except PromotionRefused as error:
             await _refuse(context, str(error))
 
+    async def DrainStore(
+        self, request: admin_pb2.DrainStoreRequest, context: Context
+    ) -> AsyncIterator[admin_pb2.DrainStoreProgress]:
+        timeout_s = request.timeout_ms / 1000 if request.timeout_ms else self._config.drain_s
+        async for progress in drain_store(self._view, timeout_s):
+            yield progress
+
+    async def ListDeadLetters(
+        self, request: admin_pb2.DeadLettersRequest, context: Context
+    ) -> admin_pb2.DeadLettersResponse:
+        return await self._with_letters(lambda letters: letters.list(request), context)
+
+    async def RetryDeadLetters(
+        self, request: admin_pb2.DeadLettersRequest, context: Context
+    ) -> admin_pb2.DeadLettersResponse:
+        return await self._with_letters(lambda letters: letters.retry(request), context)
+
+    async def DropDeadLetters(
+        self, request: admin_pb2.DeadLettersRequest, context: Context
+    ) -> admin_pb2.DeadLettersResponse:
+        return await self._with_letters(lambda letters: letters.drop(request), context)
+
+    async def _with_letters(
+        self,
+        work: Callable[[DeadLetters], Awaitable[admin_pb2.DeadLettersResponse]],
+        context: Context,
+    ) -> admin_pb2.DeadLettersResponse:
+        if self._letters is None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"ask messaging: {self._other_name}")
+        try:
+            return await work(self._letters)
+        except ValueError as error:
+            await _invalid(context, str(error))
+        except DataStoreError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"the store: {error}", AWAY_TRAILER)
+            raise AssertionError("abort raises") from error
+
     async def _schema_of(
         self, request: admin_pb2.CreateSpaceRequest, context: Context
     ) -> SpaceSchema:
@@ -224,6 +275,13 @@ class GridAdmin(admin_pb2_grpc.AdminServicer):
             (("tupelo-code", "CONTROL_AWAY"),),
         )
         raise AssertionError("abort raises")
+
+
+def _problem(units: Iterable[admin_pb2.UnitStatus]) -> str:
+    for unit in units:
+        if unit.stopped_partitions and unit.store_error:
+            return unit.store_error
+    return "see the log of the data writer"
 
 
 async def _refuse(context: Context, message: str) -> NoReturn:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -87,11 +87,15 @@ class GridView:
             await channel.close(None)
         self._channels.clear()
 
-    async def status(self) -> admin_pb2.StatusResponse:
-        """Everything but the pump's own figures."""
+    async def status(self, lags: bool = False) -> admin_pb2.StatusResponse:
+        """Everything but the pump's own figures. `lags`: also those of each partition."""
         warnings: list[str] = []
         view = await self._read(warnings)
+        # Always asked for, since the furthest partition is among them.
         units = await self._ask_units(view, warnings)
+        pump = pump_of(units, lags)
+        for unit in units:
+            del unit.lags[:]
         backups = view.grid.backups if view.grid else self._config.backups
         ready = {unit.incarnation: frozenset(unit.ready_partitions) for unit in units}
         summary = summarize(view, ready, backups)
@@ -101,15 +105,42 @@ class GridView:
             version=importlib.metadata.version("tupelo"),
             units=units,
             partitions=summary,
-            pump=admin_pb2.PumpStatus(
-                lag_records=sum(unit.lag_records for unit in units),
-                lag_s=max((unit.lag_s for unit in units), default=0.0),
-            ),
+            pump=pump,
             table_version=view.table_version,
             control_address=self._config.control_address,
             warnings=warnings,
             lost_partitions=_lost(view),
         )
+
+    async def lags(self) -> tuple[dict[int, admin_pb2.PartitionLag], str]:
+        """By partition, of those that have a primary that answers; and what is amiss elsewhere."""
+        warnings: list[str] = []
+        view = await self._read(warnings)
+        units = await self._ask_units(view, warnings)
+        found = {lag.partition: lag for unit in units for lag in unit.lags}
+        errors = [unit.store_error for unit in units if unit.store_error]
+        for number in range(view.grid.partitions if view.grid else 0):
+            if number not in found:
+                found[number] = admin_pb2.PartitionLag(
+                    partition=number, problem=f"partition {number} has no primary that answers"
+                )
+        return found, (errors or warnings or [""])[0]
+
+    async def flush(self, timeout_s: float) -> None:
+        """Has all units send what they have, until cancelled or `timeout_s` is over."""
+        view = await self._read([])
+        request = admin_pb2.DrainRequest(timeout_ms=round(timeout_s * 1000))
+        calls = []
+        for lease in _newest_by_unit(view.leases).values():
+            if not lease.fenced and lease.address in self._channels:
+                channel = self._channels[lease.address]
+                stub: Any = admin_pb2_grpc.UnitStub(channel)  # type: ignore[no-untyped-call]
+                calls.append(stub.Drain(request, timeout=timeout_s + self._config.rpc_timeout_s))
+        try:
+            await asyncio.gather(*calls, return_exceptions=True)
+        finally:
+            for call in calls:
+                call.cancel()
 
     async def _read(self, warnings: list[str]) -> View:
         try:
@@ -155,7 +186,7 @@ class GridView:
         stub: Any = admin_pb2_grpc.UnitStub(channel)  # type: ignore[no-untyped-call]
         try:
             unit: admin_pb2.UnitStatus = await stub.Status(
-                admin_pb2.UnitStatusRequest(), timeout=self._config.status_timeout_s
+                admin_pb2.UnitStatusRequest(lags=True), timeout=self._config.status_timeout_s
             )
         except grpc.aio.AioRpcError as error:
             log.debug("%s does not answer: %s", incarnation, error)
@@ -194,6 +225,25 @@ class GridView:
                 f"backups={backups} needs {backups + 1} units: with {len(units)} each entry has "
                 f"fewer copies; `tupelo scale {backups + 1}`"
             )
+
+
+def pump_of(units: Sequence[admin_pb2.UnitStatus], lags: bool) -> admin_pb2.PumpStatus:
+    """What the units know of the store; `lags`: partition by partition too."""
+    pump = admin_pb2.PumpStatus(
+        lag_records=sum(unit.lag_records for unit in units),
+        lag_bytes=sum(unit.lag_bytes for unit in units),
+        lag_s=max((unit.lag_s for unit in units), default=0.0),
+    )
+    found = sorted((lag for unit in units for lag in unit.lags), key=lambda lag: lag.partition)
+    for lag in found:
+        records = max(0, lag.committed - lag.cursor)
+        if records > pump.lag_records_max:
+            pump.lag_records_max, pump.lag_partition = records, lag.partition
+        pump.lag_bytes_max = max(pump.lag_bytes_max, lag.bytes)
+    pump.stopped_partitions.extend(sorted(p for unit in units for p in unit.stopped_partitions))
+    if lags:
+        pump.lags.extend(found)
+    return pump
 
 
 def _lost(view: View) -> list[int]:

@@ -153,6 +153,11 @@ class DataPump:
                 return problems[min(problems)]
         return self._error
 
+    @property
+    def stopped(self) -> list[int]:
+        """Partitions that are not stored any further until somebody acts."""
+        return sorted(self._core.stopped)
+
     def lags(self) -> list[PartitionLag]:
         """What the store lacks of each partition of this unit, in order."""
         return self._core.lags(self._clock.now())
@@ -172,6 +177,11 @@ class DataPump:
 
     def notify(self) -> None:
         """Looks for new commits now and not at the next tick. Never needed for correctness."""
+        self._wake.set()
+
+    def hurry(self, partitions: set[int]) -> None:
+        """Somebody waits for what these have committed: it is sent at once."""
+        self._core.hurry(partitions)
         self._wake.set()
 
     async def changed(self) -> None:

@@ -11,6 +11,7 @@ from tupelo.v1.data_pb2 import RouteRequest, RouteResponse, SessionRequest, Sess
 from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.keeper import TableKeeper
 from tupelo_grid.messaging.router import Router
+from tupelo_grid.messaging.router_persisting import RouterPersisting
 from tupelo_grid.transport.rows import RowServicer, one_by_one
 from tupelo_grid.transport.session import SessionStreams
 
@@ -23,7 +24,10 @@ class RouterServicer(RowServicer):
     """All partitions: batches on streams or one by one, the table, and the row forms."""
 
     def __init__(self, config: GridConfig, router: Router, keeper: TableKeeper) -> None:
-        super().__init__(config, one_by_one(router.execute), lambda: keeper.state)
+        self._persisting = RouterPersisting(config, lambda: keeper.state)
+        super().__init__(
+            config, one_by_one(router.execute), lambda: keeper.state, self._persisting.wait
+        )
         self._router = router
         self._streams = SessionStreams(router.execute, config.session_frames_max)
 
@@ -39,6 +43,10 @@ class RouterServicer(RowServicer):
         self._streams.drain()
         await self._streams.ended()
         await self._router.idle()
+
+    async def close(self) -> None:
+        """Ends its own channels to units."""
+        await self._persisting.close()
 
     async def Session(self, request_iterator: object, context: Context) -> None:
         await self._streams.serve(context)

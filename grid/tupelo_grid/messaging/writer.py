@@ -227,6 +227,10 @@ class DataWriter(pump_pb2_grpc.DataWriterServicer):
             self._dead_letters = await self._store.dead_letter_count()
             self._counted = True
 
+    def counted(self, dead_letters: int) -> None:
+        """Somebody else has counted them in the store."""
+        self._dead_letters = dead_letters
+
     async def _recount(self) -> None:
         now = asyncio.get_running_loop().time()
         if self._dead_letters and now >= self._recount_at:

@@ -21,6 +21,7 @@ from tupelo_grid.coordinator.client import RemoteStateStore
 from tupelo_grid.coordinator.keeper import GridState, TableKeeper
 from tupelo_grid.deployment.admin import SERVICE as ADMIN_SERVICE
 from tupelo_grid.deployment.admin import GridAdmin
+from tupelo_grid.deployment.letters import DeadLetters
 from tupelo_grid.messaging.reader import SERVICE as READER_SERVICE
 from tupelo_grid.messaging.reader import DataReader
 from tupelo_grid.messaging.router import Router
@@ -70,9 +71,15 @@ async def run_messaging(
                 make_nats_writer(config, writer, state.grid_id, name, takes_part=mine)
             )
             stats, on_their_way = nats.stats, nats.on_their_way
-        admin = GridAdmin(config, state_store, pump_stats=lambda: pump_status(stats()))
+        admin = GridAdmin(
+            config,
+            state_store,
+            pump_stats=lambda: pump_status(stats()),
+            letters=DeadLetters(store, lambda: keeper.state.spaces, writer.counted),
+        )
         stack.push_async_callback(admin.close)
         space = RouterServicer(config, router, keeper)
+        stack.push_async_callback(space.close)
         server = make_server(config)
         reader = DataReader(
             store,

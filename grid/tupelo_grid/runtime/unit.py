@@ -23,6 +23,7 @@ from tupelo_grid.coordinator.keeper import GridState, TableKeeper
 from tupelo_grid.coordinator.port import StateStore, StoreError, next_incarnation
 from tupelo_grid.core.limits import Limits
 from tupelo_grid.core.membership import LeaseKeeper
+from tupelo_grid.core.persist_waits import PersistWaits
 from tupelo_grid.core.pump_source import UnitPumpSource
 from tupelo_grid.core.table import (
     DRAINED_PREFIX,
@@ -45,6 +46,7 @@ from tupelo_grid.runtime.process import Announce
 from tupelo_grid.runtime.servers import make_server, start_server
 from tupelo_grid.runtime.shell import UnitShell
 from tupelo_grid.telemetry.process import LoopLag
+from tupelo_grid.transport.persisting import UnitPersisting
 from tupelo_grid.transport.replication import ReceiverProtocol, serve_replication
 from tupelo_grid.transport.route import RouteCache
 from tupelo_grid.transport.space import UnitSpaceServicer
@@ -165,13 +167,19 @@ class UnitProcess:
             grid.partitions,
             Names(self._space_ttls, runner.knows, keeper, self._clock),
         )
+        waits = PersistWaits(config.persist_waits_max)
         self.pump = make_pump(
             config,
-            UnitPumpSource(self.unit),
+            UnitPumpSource(self.unit, waits.persisted),
             incarnation,
             keeper.state.grid_id,
             self._clock,
             self._schemas,
+        )
+        self.pump.core.listener = waits
+        self.unit.behind = self.pump.behind
+        self._persisting = UnitPersisting(
+            self.unit, config, waits, lambda: self.pump, self._schemas
         )
 
     async def serve(self, stack: AsyncExitStack, stop: asyncio.Event, announce: Announce) -> None:
@@ -189,7 +197,7 @@ class UnitProcess:
         replication_port = listener.sockets[0].getsockname()[1]
         server = make_server(config)
         lag = await stack.enter_async_context(LoopLag())
-        space = UnitSpaceServicer(shell, config, self._keeper, self._routes)
+        space = UnitSpaceServicer(shell, config, self._keeper, self._routes, self._persisting.wait)
         data_pb2_grpc.add_SpaceServicer_to_server(space, server)  # type: ignore[no-untyped-call]
         admin = UnitServicer(
             self.unit,

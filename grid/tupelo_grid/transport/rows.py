@@ -29,6 +29,7 @@ from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.keeper import GridState
 from tupelo_grid.transport.rows_codec import Place, RowCodec, value_json
 from tupelo_grid.transport.rows_scan import ScanPage, make_page_token, read_page_token
+from tupelo_grid.transport.rows_through import WaitPersisted, is_declared, until_stored, was_written
 from tupelo_grid.transport.session import Execute
 from tupelo_grid.transport.status import Refused, answers_errors, detail, refused
 from tupelo_grid.transport.validate import oversized
@@ -72,14 +73,20 @@ class RowServicer(SpaceServicer):
         execute: carries out a batch. It may be given anything; it answers, and raises TupeloError
             at most.
         state: the newest state of the grid, e.g. `lambda: keeper.state`.
+        wait_persisted: answers WaitPersisted; raises TupeloError at most.
     """
 
     def __init__(
-        self, config: GridConfig, execute: ExecuteBatch, state: Callable[[], GridState]
+        self,
+        config: GridConfig,
+        execute: ExecuteBatch,
+        state: Callable[[], GridState],
+        wait_persisted: WaitPersisted,
     ) -> None:
         self._row_config = config
         self._row_execute = execute
         self._row_state = state
+        self._row_wait = wait_persisted
         self._row_codec = RowCodec(state())
         self._row_sessions = Sessions(new_session_id, config.session_window // 2)
 
@@ -129,6 +136,7 @@ class RowServicer(SpaceServicer):
         if request.expected_version:
             batch.expected_versions.append(request.expected_version)
         done = await self._write(batch, request.session, request.op_number)
+        await self._through(done, request.write_through, request.space, context)
         return _written(done)
 
     @answers_errors
@@ -144,6 +152,7 @@ class RowServicer(SpaceServicer):
             done = await self._run(batch)
         else:
             done = await self._write(batch, request.session, request.op_number)
+            await self._through(done, request.write_through, "", context)
         if done.code == ResultCode.APPLICATION_ERROR:
             raise _application_error(done.value)
         response = pb.CallResponse(result=done.value, token=done.token)
@@ -230,7 +239,22 @@ class RowServicer(SpaceServicer):
             batch.ttls_ms.append(request.ttl_ms)
         if expected:
             batch.expected_versions.append(expected)
-        return _written(await self._write(batch, request.session, request.op_number))
+        done = await self._write(batch, request.session, request.op_number)
+        await self._through(done, request.write_through, request.space, context)
+        return _written(done)
+
+    @answers_errors
+    async def WaitPersisted(
+        self, request: pb.WaitPersistedRequest, context: Context
+    ) -> pb.WaitPersistedResponse:
+        return await self._row_wait(request)
+
+    async def _through(self, done: Done, asked: bool, space: str, context: Context) -> None:
+        """Waits for the store where the call asks for it, or a space does. `space`: the one that
+        was written; "": whatever a command wrote."""
+        declared = is_declared(self._row_state().spaces, space)
+        if was_written(done.code, done.token) and (asked or declared):
+            await until_stored(self._row_wait, done.token, self._deadline(context), not asked)
 
     def _deadline(self, context: Context) -> float:
         left_s = context.time_remaining()

@@ -12,6 +12,7 @@ from tupelo_grid.coordinator.keeper import TableKeeper
 from tupelo_grid.runtime.shell import UnitShell
 from tupelo_grid.transport.route import RouteCache
 from tupelo_grid.transport.rows import RowServicer, one_by_one
+from tupelo_grid.transport.rows_through import WaitPersisted
 from tupelo_grid.transport.session import SessionStreams
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -21,10 +22,14 @@ class UnitSpaceServicer(RowServicer):
     """Columnar batches on streams or one by one, the table, and the row forms."""
 
     def __init__(
-        self, shell: UnitShell, config: GridConfig, keeper: TableKeeper, routes: RouteCache
+        self,
+        shell: UnitShell,
+        config: GridConfig,
+        keeper: TableKeeper,
+        routes: RouteCache,
+        wait_persisted: WaitPersisted,
     ) -> None:
-        super().__init__(config, one_by_one(shell.execute), lambda: keeper.state)
-        super().__init__(config, one_by_one(shell.execute), lambda: keeper.state)
+        super().__init__(config, one_by_one(shell.execute), lambda: keeper.state, wait_persisted)
         self._shell = shell
         self._routes = routes
         self._streams = SessionStreams(shell.execute, config.session_frames_max)

@@ -11,6 +11,7 @@ from tupelo.v1 import admin_pb2 as pb
 from tupelo.v1 import admin_pb2_grpc as pb_grpc
 
 from tupelo_grid.core.partition import Partition
+from tupelo_grid.core.pump_parts import PartitionLag
 from tupelo_grid.core.statestore import KeyValue
 from tupelo_grid.core.table import GRID_KEY, encode
 from tupelo_grid.core.unit import Unit
@@ -25,6 +26,30 @@ class PumpFigures(Protocol):
 
     @property
     def lag_s(self) -> float: ...
+
+    @property
+    def lag_bytes(self) -> int: ...
+
+    @property
+    def error(self) -> str: ...
+
+    @property
+    def stopped(self) -> list[int]: ...
+
+    def lags(self) -> list[PartitionLag]: ...
+
+
+def lag_message(lag: PartitionLag) -> pb.PartitionLag:
+    return pb.PartitionLag(
+        partition=lag.partition,
+        epoch=lag.epoch,
+        committed=lag.committed,
+        cursor=lag.cursor,
+        bytes=lag.size,
+        seconds=lag.seconds,
+        known=lag.known,
+        problem=lag.problem,
+    )
 
 
 class UnitServicer(pb_grpc.UnitServicer):
@@ -80,6 +105,10 @@ class UnitServicer(pb_grpc.UnitServicer):
             cpu_s=cpu_s(),
             counters=self._counters(),
             digests=self._digests() if request.digests else (),
+            lag_bytes=self._pump.lag_bytes,
+            store_error=self._pump.error,
+            lags=[lag_message(lag) for lag in self._pump.lags()] if request.lags else (),
+            stopped_partitions=self._pump.stopped,
         )
 
     def _digests(self) -> list[pb.PartitionDigest]:

@@ -1,0 +1,163 @@
+"""What a client reads of a space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Generic, TypeVar
+
+from tupelo import kinds
+from tupelo._async.dispatch import Dispatcher, Operation
+from tupelo._async.runtime import monotonic
+from tupelo._async.scan import Scan
+from tupelo._async.scatter import scatter
+from tupelo.codec import SpaceCodec
+from tupelo.errors import InvalidArgument
+from tupelo.pieces import Ask, Asking, Bulk, Group, combined_error, decode_count, grouped
+from tupelo.results import Versioned
+from tupelo.retry import Failure
+from tupelo.schema import SpaceSchema, decode_schema
+from tupelo.writes import hashable
+
+V = TypeVar("V")
+
+
+class SpaceReads(Generic[V]):
+    """The reading half of `Space`."""
+
+    __slots__ = ("_codec", "_dispatcher", "name")
+
+    def __init__(self, dispatcher: Dispatcher, name: str, codec: SpaceCodec | None) -> None:
+        self._dispatcher = dispatcher
+        self._codec = codec
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"Space({self.name!r})"
+
+    # Reads.
+
+    async def get(
+        self, key: Any, *, timeout_s: float | None = None, strict: bool = False
+    ) -> V | None:
+        """The value of a key; None where there is no entry."""
+        codec = self._codec or await self._resolve()
+        dispatcher = self._dispatcher
+        key_bytes, partition = codec.locate(key, dispatcher.partitions)
+        deadline = monotonic() + (dispatcher.timeout_s if timeout_s is None else timeout_s)
+        lane = dispatcher.lanes[partition]
+        outcome = await lane.submit(
+            kinds.GET, partition, self.name, key_bytes, b"", 0, 0, deadline, strict
+        )
+        if isinstance(outcome, Failure):
+            operation = Operation(kinds.GET, self.name, partition, key_bytes, b"", 0, 0, strict)
+            outcome = await dispatcher.again(operation, outcome, lane, deadline)
+        if outcome[0]:
+            return None
+        value: V = codec.decode_value(outcome[2])
+        return value
+
+    async def entry(
+        self, key: Any, *, timeout_s: float | None = None, strict: bool = False
+    ) -> Versioned[V] | None:
+        """The value of a key with its version; None where there is no entry."""
+        codec = self._codec or await self._resolve()
+        key_bytes, partition = codec.locate(key, self._dispatcher.partitions)
+        outcome = await self._dispatcher.run(
+            kinds.GET, self.name, partition, key_bytes, b"", 0, 0, timeout_s, strict
+        )
+        if outcome[0]:
+            return None
+        return Versioned(codec.decode_value(outcome[2]), outcome[1])
+
+    async def contains(
+        self, key: Any, *, timeout_s: float | None = None, strict: bool = False
+    ) -> bool:
+        """Whether there is an entry of the key."""
+        codec = self._codec or await self._resolve()
+        key_bytes, partition = codec.locate(key, self._dispatcher.partitions)
+        outcome = await self._dispatcher.run(
+            kinds.CONTAINS, self.name, partition, key_bytes, b"", 0, 0, timeout_s, strict
+        )
+        return outcome[0] == 0
+
+    async def get_many(
+        self, keys: Iterable[Any], *, timeout_s: float | None = None, strict: bool = False
+    ) -> dict[Any, V]:
+        """The values of many keys, without those that have no entry. Not one point in time.
+
+        A key given as a list comes back as a tuple.
+        """
+        codec = self._codec or await self._resolve()
+        asked = {codec.encode_key(key): key for key in map(hashable, keys)}
+        located = codec.located_keys(asked.values(), self._dispatcher.partitions)
+        groups = await self._bulk(Bulk(kinds.GET, self.name, strict=strict), located, timeout_s)
+        decode = codec.decode_value
+        found = {key: value for group in groups for key, value in group.found}
+        return {asked[key]: decode(found[key]) for key in asked if key in found}
+
+    async def count(self, *, timeout_s: float | None = None) -> int:
+        """The number of entries, each partition counted at its own moment."""
+        dispatcher = self._dispatcher
+        asks = [Ask(partition) for partition in range(dispatcher.partitions)]
+        await scatter(dispatcher, Asking(kinds.COUNT, self.name, decode_count), asks, timeout_s)
+        error = combined_error(asks)
+        if error is not None:
+            raise error
+        return sum([ask.answer for ask in asks])
+
+    def scan(
+        self,
+        *,
+        page_size: int | None = None,
+        page_token: str = "",
+        timeout_s: float | None = None,
+    ) -> Scan[V]:
+        """All entries, partition by partition, in no particular order; iterate over the result.
+
+        An entry that is there from beginning to end comes exactly once; one that is written or
+        deleted meanwhile may come or not.
+
+        Args:
+            page_size: entries asked of one partition at a time; default `scan_page_size`.
+            page_token: `Scan.page_token` of an earlier scan, to go on behind its last entry.
+            timeout_s: of each request for pages.
+        """
+        return Scan(self._dispatcher, self.name, self._ready, page_size, page_token, timeout_s)
+
+    # Helpers.
+
+    def _deadline(self, timeout_s: float | None) -> float:
+        return monotonic() + (self._dispatcher.timeout_s if timeout_s is None else timeout_s)
+
+    async def _bulk(
+        self, work: Bulk, located: Mapping[int, dict[bytes, bytes]], timeout_s: float | None
+    ) -> list[Group]:
+        config = self._dispatcher.config
+        count = sum(map(len, located.values()))
+        if count > config.bulk_items_max:
+            raise InvalidArgument(
+                f"{count} entries in one call; bulk_items_max is {config.bulk_items_max}"
+            )
+        groups = grouped(located, config)
+        await scatter(self._dispatcher, work, groups, timeout_s)
+        error = combined_error(groups)
+        if error is not None:
+            raise error
+        return groups
+
+    async def _ready(self) -> SpaceCodec:
+        return self._codec or await self._resolve()
+
+    async def _resolve(self) -> SpaceCodec:
+        """The codec of a space that was not known when the object was made.
+
+        A space nobody has declared is taken for untyped; the grid then answers UNKNOWN_SPACE.
+        """
+        routes = self._dispatcher.routes
+        if self.name not in routes.table.spaces:
+            await routes.refresh()
+        declared = routes.table.spaces.get(self.name)
+        if declared is None:
+            return SpaceCodec(SpaceSchema(self.name))
+        self._codec = SpaceCodec(decode_schema(declared))
+        return self._codec
