@@ -9,6 +9,10 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+from tests.engines.postgres import postgres, postgres_database, postgres_url
+
+__all__ = ["postgres", "postgres_database", "postgres_url"]
+
 settings.register_profile(
     "default", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -1,22 +1,20 @@
-"""The SQL store on a real SQLite file: fences, transactions, dead letters, changing schemas."""
+"""The SQL store on real databases: fences, transactions, dead letters, changing schemas."""
 
 from __future__ import annotations
 
-import os
-import sqlite3
+import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from tupelo.schema import FieldSchema, SpaceSchema
-from tupelo_grid.config import GridConfig
 from tupelo_grid.core.pump_frames import Change, PartitionBatch
 from tupelo_grid.store import writing
-from tupelo_grid.store.factory import make_store
 from tupelo_grid.store.port import Row, Status, StoreAway, StoreUnusable
 from tupelo_grid.store.sql import SqlStore
+
+from tests.integration.store_places import Place, store_at
 
 encode = msgspec.msgpack.encode
 
@@ -35,8 +33,8 @@ SCHEMAS = {schema.name: schema for schema in (DOCS, SEATS)}
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqlStore]:
-    made = make_store(GridConfig(data_dir=str(tmp_path)), "aa" * 16)
+async def store(place: Place) -> AsyncIterator[SqlStore]:
+    made = store_at(place)
     await made.open()
     yield made
     await made.close()
@@ -59,13 +57,6 @@ async def rows(store: SqlStore, space: str) -> dict[bytes, Row]:
     found = [row async for row in store.read_rows(space)]
     assert len({row[0] for row in found}) == len(found)
     return {row[0]: row for row in found}
-
-
-def sql(store: SqlStore, text: str) -> list[Any]:
-    with sqlite3.connect(store.name.removeprefix("sqlite ")) as connection:
-        found = connection.execute(text).fetchall()
-    connection.close()
-    return found
 
 
 async def statuses(store: SqlStore, *batches: PartitionBatch) -> list[tuple[Status, int]]:
@@ -209,14 +200,12 @@ async def test_rows_that_do_not_fit_are_put_aside_and_the_rest_goes_on(store: Sq
     assert by_version[6].superseded == 0
 
 
-async def test_a_row_that_the_database_refuses_is_found_by_halving(store: SqlStore) -> None:
+async def test_a_row_that_the_database_refuses_is_found_by_halving(
+    store: SqlStore, place: Place
+) -> None:
     await store.claim({0: 1})
     await statuses(store, batch(0, 1, seat(1, "first", 1)))
-    sql(
-        store,
-        "CREATE TRIGGER no BEFORE INSERT ON seats WHEN NEW.holder = 'poison' "
-        "BEGIN SELECT RAISE(ABORT, 'no poison here'); END",
-    )
+    place.refuse("seats", "holder", "poison", "no poison here")
     changes = [seat(n, "poison" if n in (17, 18, 90) else "fine", n + 1) for n in range(2, 120)]
     [out] = await store.apply([batch(1, 200, *changes)], SCHEMAS)
     assert (out.status, out.dead_letters) == (Status.APPLIED, 3)
@@ -224,7 +213,7 @@ async def test_a_row_that_the_database_refuses_is_found_by_halving(store: SqlSto
     letters = await store.dead_letters()
     assert sorted(letter.version for letter in letters) == [18, 19, 91]
     assert {letter.error for letter in letters} == {"no poison here"}
-    sql(store, "DROP TRIGGER no")
+    place.relent("seats")
     await statuses(store, batch(200, 300, seat(17, "better", 250)))
     assert {letter.version: letter.superseded for letter in await store.dead_letters()} == {
         18: 250,
@@ -234,21 +223,21 @@ async def test_a_row_that_the_database_refuses_is_found_by_halving(store: SqlSto
     assert [letter.version for letter in await store.dead_letters(limit=1, offset=1)] == [19]
 
 
-async def test_a_typed_space_is_a_table_people_can_query(store: SqlStore) -> None:
+async def test_a_typed_space_is_a_table_people_can_query(store: SqlStore, place: Place) -> None:
     await store.claim({0: 1})
     await statuses(store, batch(0, 3, seat(7, "ann", 1), seat(8, None, 2), put("k", {"a": 1}, 3)))
-    assert sql(store, "SELECT number, holder, tupelo_version FROM seats ORDER BY number") == [
+    assert place.sql("SELECT number, holder, tupelo_version FROM seats ORDER BY number") == [
         (7, "ann", 1),
         (8, None, 2),
     ]
-    assert sql(store, "SELECT key_text, value_json FROM docs") == [('"k"', '{"a":1}')]
-    assert [row[1] for row in sql(store, "PRAGMA table_info(seats)") if row[5]] == [
-        "event",
-        "number",
-    ]
+    [(key, value)] = place.sql("SELECT key_text, value_json FROM docs")
+    assert (key, json.loads(value)) == ('"k"', {"a": 1})
+    assert place.primary_key("seats") == ["event", "number"]
 
 
-async def test_a_schema_may_gain_and_lose_fields_and_old_rows_stay_exact(store: SqlStore) -> None:
+async def test_a_schema_may_gain_and_lose_fields_and_old_rows_stay_exact(
+    store: SqlStore, place: Place
+) -> None:
     await store.claim({0: 1})
     old = seat(1, "ann", 1)
     await store.apply([batch(0, 1, old)], SCHEMAS)
@@ -258,12 +247,13 @@ async def test_a_schema_may_gain_and_lose_fields_and_old_rows_stay_exact(store: 
     entry = {"event": "e", "number": 2, "price": "9.50"}
     new: Change = ("seats", encode(["e", 2]), encode(entry), 2, 0)
     await store.apply([batch(1, 2, new)], {"seats": wider})
-    assert sql(store, "SELECT number, price FROM seats ORDER BY number") == [(1, None), (2, "9.50")]
+    found = place.sql("SELECT number, price FROM seats ORDER BY number")
+    assert [(number, price and str(price)) for number, price in found] == [(1, None), (2, "9.50")]
     await store.apply([batch(2, 3, seat(3, "bob", 3))], SCHEMAS)
-    found = await rows(store, "seats")
-    assert [found[change[1]][1] for change in (old, new)] == [old[2], new[2]]
-    assert len(found) == 3
-    assert sql(store, "SELECT number FROM tupelo_spaces ORDER BY number") == [(1,), (2,)]
+    there = await rows(store, "seats")
+    assert [there[change[1]][1] for change in (old, new)] == [old[2], new[2]]
+    assert len(there) == 3
+    assert place.sql("SELECT number FROM tupelo_spaces ORDER BY number") == [(1,), (2,)]
 
 
 @pytest.mark.parametrize(
@@ -292,29 +282,29 @@ async def test_a_schema_that_does_not_fit_its_table_holds_up_nobody_else(
     assert await store.counts() == {"docs": 1, "seats": 1}
 
 
-async def test_tables_of_others_are_left_alone(store: SqlStore) -> None:
-    sql(store, "CREATE TABLE docs (mine TEXT)")
+async def test_tables_of_others_are_left_alone(store: SqlStore, place: Place) -> None:
+    place.sql("CREATE TABLE docs (mine TEXT)")
     await store.claim({0: 1})
     [out] = await store.apply([batch(0, 1, put("a", 1, 1))], SCHEMAS)
     assert out.dead_letters == 1
     assert "not tupelo's" in (await store.dead_letters())[0].error
 
 
-async def test_a_store_belongs_to_one_grid(store: SqlStore, tmp_path: Path) -> None:
-    other = make_store(GridConfig(data_dir=str(tmp_path)), "bb" * 16)
+async def test_a_store_belongs_to_one_grid(store: SqlStore, place: Place) -> None:
+    other = store_at(place, "bb" * 16)
     with pytest.raises(StoreUnusable, match=f"belongs to grid {'aa' * 16}"):
         await other.open()
     await other.close()
-    tool = make_store(GridConfig(data_dir=str(tmp_path)))
+    tool = store_at(place, None)
     assert await tool.counts() == {}
     await tool.close()
 
 
-async def test_everything_is_there_after_a_restart(store: SqlStore, tmp_path: Path) -> None:
+async def test_everything_is_there_after_a_restart(store: SqlStore, place: Place) -> None:
     await store.claim({0: 4})
     await statuses(store, batch(0, 2, put("a", 1, 1), seat(1, "x", 2), epoch=4))
     await store.close()
-    again = make_store(GridConfig(data_dir=str(tmp_path)), "aa" * 16)
+    again = store_at(place)
     assert await again.cursors() == {0: (4, 2)}
     assert await again.counts() == {"docs": 1, "seats": 1}
     assert await statuses(again, batch(2, 3, put("a", 2, 3), epoch=4)) == [(Status.APPLIED, 3)]
@@ -333,38 +323,3 @@ async def test_reading_sees_one_moment_while_writing_goes_on(store: SqlStore) ->
     assert seen == 2500
     assert (await store.counts())["docs"] == 2501
     assert await rows(store, "never stored") == {}
-
-
-async def test_a_locked_store_is_away_and_comes_back(tmp_path: Path) -> None:
-    store = make_store(GridConfig(data_dir=str(tmp_path), rpc_timeout_s=0.05), "aa" * 16)
-    await store.claim({0: 1})
-    other = sqlite3.connect(tmp_path / "store.sqlite", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StoreAway, match="locked"):
-        await store.apply([batch(0, 1, put("a", 1, 1))], SCHEMAS)
-    other.execute("ROLLBACK")
-    other.close()
-    assert await statuses(store, batch(0, 1, put("a", 1, 1))) == [(Status.APPLIED, 1)]
-    await store.close()
-
-
-async def test_a_file_that_was_removed_is_not_written_to(store: SqlStore, tmp_path: Path) -> None:
-    await store.claim({0: 1})
-    for suffix in ("", "-wal", "-shm"):
-        os.unlink(f"{tmp_path}/store.sqlite{suffix}")
-    with pytest.raises(StoreAway, match="removed or replaced"):
-        await store.apply([batch(0, 1, put("a", 1, 1))], SCHEMAS)
-    # The next attempt finds an empty store, in which nothing is claimed.
-    assert await statuses(store, batch(0, 1, put("a", 1, 1))) == [(Status.UNCLAIMED, 0)]
-
-
-async def test_a_file_that_becomes_corrupt_says_so(tmp_path: Path) -> None:
-    store = make_store(GridConfig(data_dir=str(tmp_path)), "aa" * 16)
-    await store.claim({0: 1})
-    await store.close()
-    path = tmp_path / "store.sqlite"
-    path.write_bytes(path.read_bytes()[:4096] + b"\xff" * 8192)
-    broken = make_store(GridConfig(data_dir=str(tmp_path)), "aa" * 16)
-    with pytest.raises(StoreUnusable, match="corrupt"):
-        await broken.claim({0: 1})
-    await broken.close()
