@@ -190,6 +190,7 @@ def _add_repairs(commands: Any) -> None:
     _add_grid_options(promote)
 
     _add_dead_letters(commands)
+    _add_store(commands)
 
     rebuild = _add(
         commands, "rebuild-state", "rebuild.rebuild", "make a lost state file from running units"
@@ -225,6 +226,40 @@ def _add_dead_letters(commands: Any) -> None:
     letters.add_argument("--yes", action="store_true", help="drop: do not ask")
     letters.add_argument("--json", action="store_true", help="one JSON object as the last line")
     _add_grid_options(letters)
+
+
+def _add_store(commands: Any) -> None:
+    store = _add(commands, "store", "store.init", "make or migrate the tables of the store")
+    store.add_argument("action", choices=["init"])
+    store.add_argument("--store-url", metavar="URL", help="without password (default: SQLite file)")
+    store.add_argument("--data-dir", metavar="DIR", help="of the SQLite file (default: .tupelo)")
+    store.add_argument(
+        "--unit",
+        action="append",
+        metavar="PATH",
+        dest="unit_paths",
+        help="folder of a processing unit whose spaces get tables; repeatable",
+    )
+    store.add_argument(
+        "--space",
+        action="append",
+        metavar="NAME",
+        dest="spaces",
+        help="untyped space; repeatable",
+    )
+    store.add_argument(
+        "--schema",
+        action="append",
+        default=[],
+        metavar="FILE.json",
+        dest="schemas",
+        help="of a space (SpaceSchema); repeatable",
+    )
+    store.add_argument("--config", metavar="FILE.toml", help="settings file")
+    store.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="repeatable"
+    )
+    store.add_argument("--json", action="store_true", help="one JSON object as the last line")
 
 
 def _add_data(commands: Any) -> None:

@@ -10,6 +10,7 @@ import os
 import tomllib
 import types
 import typing
+import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ def load_config(
     Raises CliError.
     """
     given = {name: value for name, value in options.items() if value is not None}
+    _check_secret(given.get("store_url"))
     merged: dict[str, Any] = {}
     merged |= _absolute(_from_file(file), Path(file).resolve().parent) if file else {}
     merged |= _absolute(_from_environment(os.environ if environment is None else environment))
@@ -55,6 +57,20 @@ def load_config(
         config = msgspec.structs.replace(config, data_dir=str(Path(config.data_dir).resolve()))
     check_config(config)
     return config
+
+
+def _check_secret(url: object) -> None:
+    """A password on a command line is everybody's to read, by `ps`."""
+    try:
+        secret = isinstance(url, str) and urllib.parse.urlsplit(url).password is not None
+    except ValueError:
+        return  # no URL at all, as the store will say
+    if secret:
+        raise CliError(
+            ExitCode.USAGE,
+            "--store-url has a password in it, which `ps` would show to everybody",
+            "leave it out, and give it by store_password_file, PGPASSWORD or TUPELO_STORE_URL",
+        )
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -87,7 +87,7 @@ def start_control(config: GridConfig) -> subprocess.Popen[bytes]:
     """In a session of its own: a Ctrl-C in the terminal is for the CLI, which passes it on."""
     path = config_path(config.data_dir)
     try:
-        path.write_bytes(encode_config(config))
+        _write_config(path, config)
         with log_path(config.data_dir, "control").open("ab") as log:
             return subprocess.Popen(
                 process_command("control", "control", path),
@@ -98,6 +98,13 @@ def start_control(config: GridConfig) -> subprocess.Popen[bytes]:
             )
     except OSError as error:
         raise CliError(ExitCode.USAGE, f"{error.filename or path}: {error.strerror}") from error
+
+
+def _write_config(path: Path, config: GridConfig) -> None:
+    """For this user only: the store's URL may have a password in it."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(encode_config(config))
 
 
 def until_ready(process: subprocess.Popen[bytes], config: GridConfig) -> None:
