@@ -27,7 +27,6 @@ STORE_CLASSES: Final = frozenset(
 _SQLITE_CONTENT: Final = frozenset(
     {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG}
 )
-_SQLITE_UNKNOWN: Final = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISUSE})
 _CAUSES_MAX: Final = 8
 
 
@@ -64,10 +63,9 @@ def _by_code(error: BaseException) -> bool | None:
         return False if state[:2] in STORE_CLASSES else None
     code = getattr(error, "sqlite_errorcode", None)
     if isinstance(code, int):
-        primary = code & 0xFF
-        if primary in _SQLITE_CONTENT:
-            return True
-        return None if primary in _SQLITE_UNKNOWN else False
+        # All others are the file's, the disk's, or the statement's, such as SQLITE_ERROR for a
+        # table that is gone.
+        return (code & 0xFF) in _SQLITE_CONTENT
     return None
 
 

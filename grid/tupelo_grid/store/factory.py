@@ -35,7 +35,8 @@ def may_create(config: GridConfig) -> bool:
 
 def make_store(config: GridConfig, grid_id: str | None = None) -> SqlStore:
     """Not yet open. `grid_id` in hex, see SqlStore. Raises StoreUnusable."""
-    return SqlStore(_make_backend(config), grid_id, create=may_create(config))
+    backend = _make_backend(config)
+    return SqlStore(backend, grid_id, limits=limits_of(config), create=may_create(config))
 
 
 def _make_backend(config: GridConfig) -> Backend:

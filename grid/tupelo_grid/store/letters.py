@@ -73,7 +73,7 @@ def retry(
 def _retry(
     connection: sa.Connection, context: Context, letter: DeadLetter, gone: tombstones.Deleted
 ) -> LetterResult:
-    if gone.get((letter.space, letter.key), 0) >= letter.version:
+    if gone.get((letter.space, tombstones.short(letter.key)), 0) >= letter.version:
         return LetterResult(letter, SUPERSEDED)
     schema = context.schemas.get(letter.space)
     if schema is None:
@@ -115,7 +115,7 @@ def _store(
         if error is None:
             change = (letter.space, letter.key, None, letter.version, 0)
             buried = [(change, letter.partition)]
-            tombstones.bury(connection, buried, context.now_ms)
+            tombstones.bury(connection, context.stones, buried, context.now_ms)
         return error or ""
     row = mapping.row(
         letter.key, letter.payload, letter.version, letter.partition, letter.deadline_ms

@@ -65,6 +65,7 @@ class SqlStore:
         self._wall_ms = wall_ms
         self._limits = limits
         self._full: frozenset[int] = frozenset()
+        self._stones = backend.writes(tables.tombstones, {})
         self._open = False
         self._opening = asyncio.Lock()
         self._preparing = asyncio.Lock()
@@ -128,11 +129,11 @@ class SqlStore:
         self, batches: Sequence[PartitionBatch], schemas: Mapping[str, SpaceSchema]
     ) -> list[Outcome]:
         used = {change[0] for batch in batches for change in batch.changes}
-        absent = await self._prepare_spaces({name: schemas[name] for name in used})
-        if absent:
-            return await self._apply_without(absent, batches, schemas)
         held_back: frozenset[int] = frozenset()
         while True:
+            absent = await self._prepare_spaces({name: schemas[name] for name in used})
+            if absent:
+                return await self._apply_without(absent, batches, schemas)
             try:
                 outcomes = await self._write(
                     partial(self._apply, batches=batches, schemas=schemas, held_back=held_back)
@@ -192,7 +193,13 @@ class SqlStore:
         self, schemas: Mapping[str, SpaceSchema], held_back: frozenset[int] = frozenset()
     ) -> writing.Context:
         return writing.Context(
-            self._backend, self._registry, schemas, self._limits, self._wall_ms(), held_back
+            self._backend,
+            self._registry,
+            self._stones,
+            schemas,
+            self._limits,
+            self._wall_ms(),
+            held_back,
         )
 
     def _warn_full(self, outcomes: Sequence[Outcome]) -> None:
@@ -246,7 +253,7 @@ class SqlStore:
             numbers: list[sa.ColumnElement[Any]] = [
                 sa.literal_column(str(int(number))) for number in partitions
             ]
-            some: sa.ColumnElement[bool] = c.tupelo_partition.in_(numbers)
+            some = c.tupelo_partition.in_(numbers) if numbers else sa.literal_column("1 = 0")
             if form.schema.table:
                 some = sa.or_(some, c.tupelo_partition.is_(None))
             query = query.where(some)

@@ -7,20 +7,29 @@ after a cursor was set back, by a dead letter that is tried again, or by an olde
 
 from __future__ import annotations
 
-import functools
+import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from tupelo_grid.core.pump_frames import Change
 from tupelo_grid.store import tables
-
-_COLUMNS = ("space", "key", "tupelo_version", "partition", "time_ms")
+from tupelo_grid.store.backend import RowWrites
 
 Deleted = dict[tuple[str, bytes], int]
-"""(space, key) -> version of its removal"""
+"""(space, key as `short` has it) -> version of its removal"""
+
+KEY_BYTES_MAX: Final = 1000
+"""Of a key as it is; PostgreSQL indexes none above 2704."""
+
+
+def short(key: bytes) -> bytes:
+    """The key, or what stands for one that is too long for an index: a byte that no key begins
+    with, since MessagePack never uses it, and a digest."""
+    if len(key) <= KEY_BYTES_MAX:
+        return key
+    return b"\xc1" + hashlib.blake2b(key, digest_size=32).digest()
 
 
 def newer_than_cursors(connection: sa.Connection, partitions: Iterable[int]) -> Deleted:
@@ -44,36 +53,31 @@ def of_keys(connection: sa.Connection, keys: Sequence[tuple[str, bytes]]) -> Del
     stone = tables.tombstones.c
     found = {}
     for space, key in keys:
-        query = sa.select(stone.tupelo_version).where(stone.space == space, stone.key == key)
+        query = sa.select(stone.tupelo_version).where(stone.space == space, stone.key == short(key))
         version = connection.execute(query).scalar()
         if version is not None:
-            found[space, key] = int(version)
+            found[space, short(key)] = int(version)
     return found
 
 
-def bury(connection: sa.Connection, deleted: Iterable[tuple[Change, int]], now_ms: int) -> None:
-    """Notes removals, each with its partition; of one key the newest counts."""
+def bury(
+    connection: sa.Connection,
+    stones: RowWrites,
+    deleted: Iterable[tuple[Change, int]],
+    now_ms: int,
+) -> None:
+    """Notes removals, each with its partition; of one key the newest counts.
+
+    `stones`: how rows get into the table of tombstones.
+    """
     newest: dict[tuple[str, bytes], tuple[Any, ...]] = {}
     for (space, key, _, version, _), partition in deleted:
-        known = newest.get((space, key))
+        place = (space, short(key))
+        known = newest.get(place)
         if known is None or known[2] < version:
-            newest[space, key] = (space, key, version, partition, now_ms)
+            newest[place] = (*place, version, partition, now_ms)
     if newest:
-        rows = [dict(zip(_COLUMNS, newest[place], strict=True)) for place in sorted(newest)]
-        connection.execute(_upsert(connection.dialect.name), rows)
-
-
-@functools.cache
-def _upsert(dialect: str) -> sa.Insert:
-    make = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    insert = make(tables.tombstones)
-    stone, new = tables.tombstones.c, insert.excluded
-    changes = {name: new[name] for name in ("tupelo_version", "partition", "time_ms")}
-    return insert.on_conflict_do_update(
-        index_elements=[stone.space, stone.key],
-        set_=changes,
-        where=stone.tupelo_version < new.tupelo_version,
-    )
+        stones.put(connection, [newest[place] for place in sorted(newest)])
 
 
 def purge(connection: sa.Connection, before_ms: int, rows_max: int) -> int:

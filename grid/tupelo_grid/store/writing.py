@@ -11,7 +11,7 @@ from tupelo.schema import SpaceSchema
 
 from tupelo_grid.core.pump_frames import Change, DeadRow, PartitionBatch
 from tupelo_grid.store import tables, tombstones
-from tupelo_grid.store.backend import Backend, Move, Rows
+from tupelo_grid.store.backend import Backend, Move, Rows, RowWrites
 from tupelo_grid.store.content import words
 from tupelo_grid.store.fields import Unfit
 from tupelo_grid.store.port import Outcome, Status, StoreAway, StoreLimits
@@ -40,6 +40,7 @@ class Context:
 
     backend: Backend
     registry: Registry
+    stones: RowWrites
     schemas: Mapping[str, SpaceSchema]
     limits: StoreLimits
     now_ms: int
@@ -169,7 +170,7 @@ class _Rows:
         gone = [placed for placed in changes if placed[0][2] is None]
         if gone:
             now_ms, limits = self._context.now_ms, self._context.limits
-            tombstones.bury(self._connection, gone, now_ms)
+            tombstones.bury(self._connection, self._context.stones, gone, now_ms)
             before_ms = now_ms - round(limits.tombstone_s * 1000)
             tombstones.purge(self._connection, before_ms, limits.purge_rows)
         self._write_letters()
@@ -182,7 +183,7 @@ class _Rows:
         return found
 
     def _is_outdated(self, change: Change) -> bool:
-        return self._deleted.get((change[0], change[1]), 0) >= change[3]
+        return self._deleted.get((change[0], tombstones.short(change[1])), 0) >= change[3]
 
     def _store_space(self, schema: SpaceSchema, changes: Sequence[Placed]) -> None:
         try:
