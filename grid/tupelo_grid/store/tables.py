@@ -39,15 +39,24 @@ spaces = sa.Table(
 dead_letters = sa.Table(
     "tupelo_dead_letters",
     metadata,
-    sa.Column("space", sa.Text, primary_key=True),
-    sa.Column("key", sa.LargeBinary, primary_key=True),
-    sa.Column("version", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("space", sa.Text, nullable=False),
+    sa.Column("key", sa.LargeBinary, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False, autoincrement=False),
     sa.Column("error", sa.Text, nullable=False),
     sa.Column("payload", sa.LargeBinary),
     sa.Column("deadline_ms", sa.BigInteger, nullable=False),
     sa.Column("time_ms", sa.BigInteger, nullable=False),
     sa.Column("partition", sa.Integer, nullable=False),
     sa.Column("superseded", sa.BigInteger, nullable=False, server_default="0"),
+    sa.PrimaryKeyConstraint("space", "key", "version").ddl_if(dialect="sqlite"),
+)
+# The longest keys fit into no index of PostgreSQL's, and those are among what is put aside.
+_digest = sa.func.sha256(dead_letters.c.key)
+sa.Index(
+    "tupelo_dead_letters_one", dead_letters.c.space, _digest, dead_letters.c.version, unique=True
+).ddl_if(dialect="postgresql")
+sa.Index("tupelo_dead_letters_key", dead_letters.c.key, postgresql_using="hash").ddl_if(
+    dialect="postgresql"
 )
 
 _live = dead_letters.c.superseded == 0
