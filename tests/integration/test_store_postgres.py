@@ -155,6 +155,44 @@ async def test_decimals_are_numbers_and_exact(
     assert price is None if not wanted.is_finite() else price == wanted
 
 
+async def test_a_table_in_another_schema_with_an_enum_and_short_columns(
+    place: PostgresPlace, store: SqlStore
+) -> None:
+    place.sql("CREATE SCHEMA shop")
+    place.sql("CREATE TYPE shop.state AS ENUM ('open', 'sold')")
+    place.sql(
+        "CREATE TABLE shop.places (id uuid, code varchar(5), state shop.state, size smallint, "
+        'at timestamp, "odd {name}" jsonb, UNIQUE (code))'
+    )
+    names = {"code": "str", "state": "str", "size": "int", "at": "datetime", "extra": "json"}
+    schema = SpaceSchema(
+        "places",
+        key=("code",),
+        fields=tuple(FieldSchema(name, kind) for name, kind in names.items()),  # type: ignore[arg-type]
+        table="shop.places",
+        columns=(("extra", "odd {name}"),),
+    )
+
+    def one(version: int, **more: Any) -> Change:
+        value = {"code": "A1", "state": "open", "size": 3, "extra": {"x": [1, 2]}, **more}
+        return ("places", encode(value["code"]), encode(value), version, 0)
+
+    placed = datetime.datetime(2013, 11, 27, 9, 30, tzinfo=datetime.UTC)
+    changes = [
+        one(1, at=placed),
+        one(2, code="too long"),
+        one(3, code="A3", state="gone"),
+        one(4, code="A4", size=40_000),
+    ]
+    await store.claim({0: 1})
+    [out] = await store.apply([batch(0, 9, *changes)], {"places": schema})
+    assert sorted(row.version for row in out.dead_rows) == [2, 3, 4]
+    [row] = place.sql("SELECT code, state::text, size, at, \"odd {name}\" -> 'x' FROM shop.places")
+    assert row == ("A1", "open", 3, placed.replace(tzinfo=None), "[1, 2]")
+    assert [found[:2] async for found in store.read_rows("places")] == [changes[0][1:3]]
+    assert await store.counts() == {"places": 1}
+
+
 async def test_what_a_column_cannot_hold_is_put_aside(store: SqlStore) -> None:
     long = "x" * 60_000
     await store.claim({0: 1})
