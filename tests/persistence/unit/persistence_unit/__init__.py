@@ -1,0 +1,3 @@
+from persistence_unit.unit import unit
+
+__all__ = ["unit"]

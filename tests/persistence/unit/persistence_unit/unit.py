@@ -1,0 +1,35 @@
+"""Accounts that count what was done to them, and items with columns that can refuse a value."""
+
+from __future__ import annotations
+
+from tupelo.unit import Entry, ProcessingUnit
+
+unit = ProcessingUnit("ledger")
+
+
+class Account(Entry, frozen=True):
+    number: int
+    bumps: int = 0
+    last: str = ""
+
+
+class Item(Entry, frozen=True):
+    number: int
+    label: str
+    note: str
+    price: int
+
+
+accounts = unit.space("accounts", Account, key="number")
+audited = unit.space("audited", Account, key="number", coalesce=False)
+items = unit.space("items", Item, key="number")
+
+
+@unit.command(route="number")
+def bump(number: int, operation: str) -> int:
+    """Once more; with a line in the audited space, in the same change."""
+    account = accounts.get(number)
+    bumps = (account.bumps if account else 0) + 1
+    accounts.put(Account(number=number, bumps=bumps, last=operation))
+    audited.put(Account(number=number, bumps=bumps, last=operation))
+    return bumps
