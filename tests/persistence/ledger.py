@@ -42,6 +42,8 @@ class Ledger:
         self._timeout_s = timeout_s
         self._stop = False
         self._running: list[asyncio.Task[None]] = []
+        self._goal = 0
+        self._reached = asyncio.Event()
         self.known = Known()
 
     async def __aenter__(self) -> Self:
@@ -66,9 +68,11 @@ class Ledger:
         self._running = []
 
     async def reach(self, acknowledged: int, timeout_s: float = 60.0) -> None:
+        self._goal = acknowledged
+        self._reached.clear()
         async with asyncio.timeout(timeout_s):
-            while self.known.acknowledged < acknowledged:
-                await asyncio.sleep(0.01)
+            if self.known.acknowledged < acknowledged:
+                await self._reached.wait()
 
     async def _work(self, task: int) -> None:
         chance = random.Random(task)
@@ -103,11 +107,16 @@ class Ledger:
                 known.refused += 1
                 continue
             known.slowest_s = max(known.slowest_s, time.monotonic() - started)
-            known.acknowledged += 1
+            self._acknowledge()
             known.values[key] = value
             if written is not None:
                 known.versions[key] = written.version
             return
+
+    def _acknowledge(self) -> None:
+        self.known.acknowledged += 1
+        if self.known.acknowledged >= self._goal:
+            self._reached.set()
 
     async def _bump(self, number: int, operation: int) -> None:
         known = self.known
@@ -124,5 +133,5 @@ class Ledger:
         except TupeloError:
             known.refused += 1
         else:
-            known.acknowledged += 1
+            self._acknowledge()
             known.bumps[number] = known.bumps.get(number, 0) + 1

@@ -1,4 +1,4 @@
-"""python -m tests.persistence.outage --store sqlite|postgres --transport grpc|nats --seconds 60 --json
+"""python -m tests.persistence.outage --store postgres --transport nats --seconds 60 --json
 
 Starts a real grid of three units with a load of puts, deletes and commands, takes the store away
 for N seconds, kills a unit by SIGKILL half way through, gives the store back, and drains. Then the
