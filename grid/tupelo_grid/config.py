@@ -70,7 +70,8 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         pump_batch_records: changes sent to the writer in one frame.
         pump_batch_s: the longest a change waits for its frame to fill.
-        pump_frames_in_flight: frames of one unit that wait for the writer's answer.
+        pump_frames_in_flight: frames of one unit, of different partitions, that wait for the
+            writer's answer.
         pump_retry_s_max: pause of a unit before it sends again what the writer did not take grows
             up to this; the writer's own pauses are store_retry_s_max.
         pump_answer_s_max: a frame unanswered for so long, beyond store_retry_s_max, breaks the
@@ -195,7 +196,7 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     pump_batch_records: int = 500
     pump_batch_s: float = 1.0
-    pump_frames_in_flight: int = 1
+    pump_frames_in_flight: int = 4
     pump_retry_s_max: float = 1.0
     pump_answer_s_max: float = 30.0
     writer_frames_max: int = 1024
