@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tupelo_grid.config import GridConfig
 from tupelo_grid.runtime.errors import FatalStartError
-from tupelo_grid.store.factory import make_store, store_url
+from tupelo_grid.store.factory import make_store, may_create, store_url
 from tupelo_grid.store.port import StoreUnusable
 
 
@@ -84,3 +84,49 @@ async def test_a_corrupt_file(tmp_path: Path) -> None:
         await store.open()
     assert "backup" in caught.value.hint
     await store.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgresql://ann:secret@db:5432", "names no database"),
+        ("postgresql://ann:secret@/grid", "names no host"),
+        ("postgresql://ann:secret@db/grid?password=secret", "unknown parameter 'password'"),
+        ("postgresql://ann:secret@db/grid?sslmode=maybe", "sslmode 'maybe' is unknown"),
+        (
+            "postgresql://ann:secret@db/grid?sslmode=prefer&sslrootcert=/x",
+            "prefer would not check the certificate",
+        ),
+        ("postgresql://ann:secret@db/grid?sslrootcert=/not/there", "cannot be used .*/not/there"),
+    ],
+)
+def test_addresses_of_postgresql_that_cannot_be_used(url: str, words: str) -> None:
+    with pytest.raises(StoreUnusable, match=words) as caught:
+        make_store(GridConfig(store_url=url))
+    assert caught.value.hint
+    assert "secret" not in str(caught.value) + caught.value.hint
+
+
+@pytest.mark.parametrize(("content", "words"), [(None, "cannot be read"), ("\n", "is empty")])
+def test_password_files_that_cannot_be_used(
+    tmp_path: Path, content: str | None, words: str
+) -> None:
+    file = tmp_path / "password"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(StoreUnusable, match=words):
+        make_store(GridConfig(store_url="postgresql://ann@db/grid", store_password_file=str(file)))
+
+
+@pytest.mark.parametrize(
+    ("url", "said", "may"),
+    [
+        ("", "", True),
+        ("sqlite:////tmp/x", "", True),
+        ("postgresql://db/grid", "", False),
+        ("postgresql://db/grid", "auto", True),
+        ("", "never", False),
+    ],
+)
+def test_who_may_make_tables(url: str, said: str, may: bool) -> None:
+    assert may_create(GridConfig(store_url=url, store_create=said)) is may  # type: ignore[arg-type]
