@@ -58,6 +58,7 @@ class Checks:
         self.configs: dict[int, PartitionConfig] = {}
         self.acknowledged = 0
         self.digests = 0
+        self.waits_ended = 0
 
     # -- after every step of a unit
 
@@ -78,6 +79,12 @@ class Checks:
                 self._appended(process, number, held, mark)
             if mark.commit != held.commit:
                 self._advanced(process, number, held, mark)
+            cursor = self._world.data.fences.get(number, (0, 0))[1]
+            if held.persisted > cursor or journal.base > cursor:
+                raise Violation(
+                    f"{process.incarnation} takes {number} for stored up to {held.persisted} and "
+                    f"forgot {journal.base}; the store has it up to {cursor}"
+                )
         if len(marks) != len(unit.replicas):
             for number in [number for number in marks if number not in unit.replicas]:
                 del marks[number]
@@ -343,6 +350,16 @@ class Checks:
         found = {(change[0], change[1]): tuple(change) for change in batch.changes}
         if found != expected:
             raise Violation(f"the store got {found} for {number} {first}..{last}, not {expected}")
+
+    def told_stored(self, process: Process, number: int, sequence: int) -> None:
+        """Somebody who waited was told that the store has it."""
+        self.waits_ended += 1
+        cursor = self._world.data.fences.get(number, (0, 0))[1]
+        if cursor < sequence:
+            raise Violation(
+                f"{process.incarnation} says that {number}/{sequence} is stored; the store has it "
+                f"up to {cursor}"
+            )
 
     def replay(self, number: int) -> dict[tuple[str, bytes], tuple[bytes, int, int]]:
         """The entries that the committed records make."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace as changed_ack
 from typing import Any
 
 from msgspec.structs import replace as changed
@@ -14,9 +15,12 @@ from tupelo_grid.core.evaluate import Evaluator
 from tupelo_grid.core.failover import _promoted, depose_dead
 from tupelo_grid.core.membership import LeaseKeeper, LeaseObserver
 from tupelo_grid.core.partition import Partition
+from tupelo_grid.core.persist_waits import PersistWaits
 from tupelo_grid.core.primary import Primary
 from tupelo_grid.core.progress import Progress
+from tupelo_grid.core.pump import Pump
 from tupelo_grid.core.pump_frames import Answer
+from tupelo_grid.core.pump_source import UnitPumpSource
 from tupelo_grid.core.snapshot import Snapshot
 from tupelo_grid.core.swaps import Purpose, SwapOutcome
 from tupelo_grid.core.unit import Unit
@@ -51,6 +55,9 @@ class Original:
     reset = Progress.reset
     position = Progress.position
     advance_commit = Partition.advance_commit
+    wait_persisted = PersistWaits.persisted
+    source_persisted = UnitPumpSource.persisted
+    on_ack = Pump.on_ack
 
 
 def nothing(*_: Any) -> None:
@@ -261,6 +268,27 @@ def db_uncommitted_read(self: Any, partition: int, after: int, limit: int) -> An
 def trim_unpersisted(self: Any, commit: int) -> None:
     Original.advance_commit(self, commit)
     self.journal.trim(self.commit)
+
+
+def wait_early(self: Any, partition: int, cursor: int) -> None:
+    Original.wait_persisted(self, partition, cursor + 1)
+
+
+def cursor_by_guess(self: Any, partition: int, epoch: int, cursor: int) -> None:
+    """What Hazelcast did by the clock: everything sent a while ago is taken for stored."""
+    Original.source_persisted(self, partition, epoch, self._unit.replicas[partition].commit)
+
+
+def stopped_is_stored(self: Any, ack: Any) -> bool:
+    frame = self._flight.get(ack.position)
+    ends = {batch.partition: batch.to_sequence for batch in frame.batches} if frame else {}
+    answers = [
+        (p, epoch, ends[p], Answer.PERSISTED)
+        if answer is Answer.STOPPED and p in ends
+        else (p, epoch, cursor, answer)
+        for p, epoch, cursor, answer in ack.answers
+    ]
+    return Original.on_ack(self, changed_ack(ack, answers=answers))
 
 
 def noinc(self: Any, name: str) -> str:

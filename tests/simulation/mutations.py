@@ -282,6 +282,21 @@ MUTATIONS = [
         120,
     ),
     Mutation(
+        "cursor_by_guess",
+        "what was committed is taken for stored",
+        on("pump_source.UnitPumpSource.persisted", m.cursor_by_guess),
+    ),
+    Mutation(
+        "stopped_is_stored",
+        "what the store could not take is taken for stored",
+        on("pump.Pump.on_ack", m.stopped_is_stored),
+    ),
+    Mutation(
+        "wait_early",
+        "who waits for the store is told too early",
+        on("persist_waits.PersistWaits.persisted", m.wait_early),
+    ),
+    Mutation(
         "noinc",
         "a restarted unit keeps its incarnation",
         here("world.World.next_incarnation", m.noinc),

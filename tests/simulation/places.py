@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from tupelo_grid.core.statestore import MemoryState, Snapshot, TxnResult
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+STOP_CHANCE = 0.02
+STOP_S_MAX = 1.0
 STATE = "store"
 DATA = "db"
 
@@ -96,6 +99,9 @@ class DataStore:
         self.up = True
         self.fences: dict[int, tuple[int, int]] = {}
         self.rows: dict[int, dict[tuple[str, bytes], tuple[bytes, int, int]]] = {}
+        # Of its own, so that it changes nothing else of a run.
+        self._chance = random.Random(1)
+        self._stopped_until: dict[int, float] = {}
 
     def handle(self, frame: PumpFrame, reply: Callable[[PumpAck], None]) -> None:
         if not self.up:
@@ -119,8 +125,17 @@ class DataStore:
             return (number, batch.epoch, cursor, Answer.FENCED)
         if held < batch.epoch or cursor != batch.from_sequence:
             return (number, batch.epoch, cursor, Answer.RETRY)
+        if self._stops(number):
+            return (number, batch.epoch, cursor, Answer.STOPPED)
         self.write(batch)
         return (number, batch.epoch, batch.to_sequence, Answer.PERSISTED)
+
+    def _stops(self, number: int) -> bool:
+        """Now and then a partition has a change that cannot be stored, until somebody acts."""
+        now = self._world.loop.now
+        if self._chance.random() < STOP_CHANCE:
+            self._stopped_until[number] = now + STOP_S_MAX * self._chance.random()
+        return now < self._stopped_until.get(number, 0.0)
 
     def write(self, batch: Any) -> None:
         number = batch.partition

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tupelo_grid.core import membership as lease
 from tupelo_grid.core.batch import CARRIED_OUT_BELOW, Batch, Pending
 from tupelo_grid.core.frames import Ack, Frame
 from tupelo_grid.core.limits import Limits
+from tupelo_grid.core.persist_waits import PersistWaits, Wait, WaitEnd
 from tupelo_grid.core.pump import Pump
 from tupelo_grid.core.pump_frames import PumpAck
 from tupelo_grid.core.pump_port import PumpLimits
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 PUMP = PumpLimits(batch_records=20, batch_bytes=4096, batch_s=0.05)
 PUMP_TIMEOUT_S = 0.3
 POLL_S = 0.2
+WAITS_MAX = 100
 
 
 class Process:
@@ -55,12 +58,15 @@ class Process:
         published = Lease(self.name, self.name, self.name, "", draining=self.draining)
         self.keeper = lease.LeaseKeeper(self.incarnation, published, world.plan.lease_s)
         self.calls = Calls(world, self.name, world.plan.call_timeout_s)
-        self.pump = Pump(UnitPumpSource(self.unit), PUMP, {})
+        self.waits = PersistWaits(WAITS_MAX)
+        self.pump = Pump(UnitPumpSource(self.unit, self.waits.persisted), PUMP, {})
+        self.pump.listener = self.waits
         self._snapshots: dict[int, Snapshot] = {}
         self._nonces = 0
         self._reading = False
         self._polled = self._reconciled = -1.0
         self._pump_sent = 0.0
+        self._waiting: set[int] = set()
         self._connecting: set[str] = set()
         # Partitions with a swap under way; the value is the one to follow it.
         self._swapping: dict[int, Swap | None] = {}
@@ -322,12 +328,27 @@ class Process:
     def _run_pump(self, now: float) -> None:
         pump = self.pump
         pump.observe(now)
+        self._wait_for_the_store()
         if now - self._reconciled > 0.3:
             self._reconciled = now
             pump.reconcile(now)
         if pump.in_flight and now - self._pump_sent > PUMP_TIMEOUT_S:
             pump.on_stream_lost()
         self._send_pump(now)
+
+    def _wait_for_the_store(self) -> None:
+        """As a client does that asks whether the store has the newest of each partition."""
+        for number, primary in self.unit.primaries.items():
+            held = primary.partition
+            if primary.ready and held.commit > held.persisted and number not in self._waiting:
+                self._waiting.add(number)
+                done = partial(self._stored, number, held.commit)
+                self.waits.add(Wait(number, held.commit, frozenset(), done))
+
+    def _stored(self, number: int, sequence: int, end: WaitEnd, _why: str) -> None:
+        self._waiting.discard(number)
+        if end is WaitEnd.STORED:
+            self.world.checks.told_stored(self, number, sequence)
 
     def _send_pump(self, now: float) -> None:
         frame = self.pump.next_frame(now)
