@@ -211,8 +211,9 @@ class Primary:
                 floor = min(floor, progress.hold)
         return floor
 
-    def tend(self) -> None:
-        """Now and then: tells the backups what they may forget, and forgets it here."""
+    def tend(self, full: bool = False) -> None:
+        """Now and then: tells the backups what they may forget, and forgets it here. `full`: there
+        is no room, so nothing is kept for replicas that might want it."""
         partition = self.partition
         partition.deadlines.shrink(partition.spaces)
         told = (partition.commit, partition.persisted)
@@ -221,7 +222,7 @@ class Primary:
             for progress in self.replicas:
                 if progress.streaming:
                     progress.link.commits.append((self.number, self.epoch, *told))
-        if partition.journal.bytes > JOURNAL_KEEP_BYTES:
+        if full or partition.journal.bytes > JOURNAL_KEEP_BYTES:
             partition.journal.trim(self.journal_floor())
 
     # -- changes of the in-sync set

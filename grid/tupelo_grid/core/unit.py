@@ -395,4 +395,4 @@ class Unit:
         if primary.serving and partition.deadlines.next_ms <= now_ms:
             self._evaluator.expire(primary, now_ms)
             self._advance(primary)
-        primary.tend()
+        primary.tend(full=bool(self._evaluator.admission.overloaded))

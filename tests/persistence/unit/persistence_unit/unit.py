@@ -22,6 +22,7 @@ class Item(Entry, frozen=True):
 
 accounts = unit.space("accounts", Account, key="number")
 audited = unit.space("audited", Account, key="number", coalesce=False)
+receipts = unit.space("receipts", Account, key="number", write_through=True)
 items = unit.space("items", Item, key="number")
 
 
@@ -33,3 +34,16 @@ def bump(number: int, operation: str) -> int:
     accounts.put(Account(number=number, bumps=bumps, last=operation))
     audited.put(Account(number=number, bumps=bumps, last=operation))
     return bumps
+
+
+@unit.command(route="number")
+def receipt(number: int) -> int:
+    """Answered when the store has it, since the space says so."""
+    receipts.put(Account(number=number, bumps=1))
+    return number
+
+
+@unit.command(route="number")
+def look(number: int) -> int:
+    """Writes nothing, though it might."""
+    return 0 if receipts.get(number) is None else 1
