@@ -247,6 +247,29 @@ async def test_poison_in_a_big_batch_is_found_and_the_rest_copied(
     assert (await store.counts())["seats"] == 5001 - 3
 
 
+async def test_what_an_earlier_copy_of_the_transaction_left_is_not_put_again(
+    place: PostgresPlace, store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.claim({0: 1})
+    await statuses(store, batch(0, 1, seat(0, "first", 1)))
+    place.sql("ALTER TABLE seats ADD CHECK (length(holder) < 10)")
+    sizes: list[int] = []
+    put_rows = postgres_writes.PostgresWrites.put
+
+    def counting(self: Any, connection: sa.Connection, rows: Any) -> None:
+        sizes.append(len(rows))
+        put_rows(self, connection, rows)
+
+    monkeypatch.setattr(postgres_writes.PostgresWrites, "put", counting)
+    # The same seats in both halves, and what is refused at the very end.
+    count = 4 * postgres_writes.COPY_ROWS_MIN
+    changes = [seat(n % (count // 2), "ok", n) for n in range(2, count)]
+    poison = seat(count, "far too long a name", count)
+    [out] = await store.apply([batch(1, count, *changes, poison)], SCHEMAS)
+    assert [row.version for row in out.dead_rows] == [count]
+    assert len(sizes) <= 2 * count.bit_length() + 1
+
+
 async def test_transactions_run_side_by_side(place: PostgresPlace) -> None:
     store = store_at(place, store_write_connections_max=4)
     assert store.concurrency == 4

@@ -8,9 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 from tupelo.schema import FieldSchema, SpaceSchema
 from tupelo_grid.core.pump_frames import Change, PartitionBatch
 from tupelo_grid.store import writing
+from tupelo_grid.store.backend import Move
 from tupelo_grid.store.port import Row, Status, StoreAway, StoreUnusable
 from tupelo_grid.store.sql import SqlStore
 
@@ -323,3 +325,38 @@ async def test_reading_sees_one_moment_while_writing_goes_on(store: SqlStore) ->
     assert seen == 2500
     assert (await store.counts())["docs"] == 2501
     assert await rows(store, "never stored") == {}
+
+
+async def test_all_forms_of_a_space_are_read_as_of_one_moment(store: SqlStore) -> None:
+    await store.claim({0: 1})
+    wider = SpaceSchema("seats", SEATS.key, fields=(*SEATS.fields, FieldSchema("note", "str")))
+    await statuses(store, batch(0, 1500, *(seat(n, "old", n) for n in range(1, 1501))))
+    new = seat(5000, "new", 1501, note="x")
+    await store.apply([batch(1500, 1501, new)], {"seats": wider})
+    seen = []
+    async for page in store.read_pages("seats"):
+        if not seen:
+            gone: Change = ("seats", new[1], None, 1502, 0)
+            await store.apply([batch(1501, 1502, gone)], {"seats": wider})
+        seen += page
+    assert len(seen) == 1501
+    assert new[1] in {row[0] for row in seen}
+    assert (await store.counts())["seats"] == 1500
+
+
+async def test_a_cursor_that_is_not_as_it_was_does_not_move(store: SqlStore) -> None:
+    await store.claim({0: 3, 1: 3})
+    backend = store._backend
+    for moves, moved in (
+        ([(0, 3, 0, 5), (1, 3, 0, 6)], 2),
+        ([(0, 3, 0, 7)], 0),
+        ([(0, 2, 5, 7)], 0),
+        ([(9, 3, 0, 7)], 0),
+    ):
+
+        def work(connection: sa.Connection, moves: list[Move] = moves) -> int:
+            connection.execute(sa.select(sa.literal(1)))  # which begins the transaction
+            return backend.move_cursors(connection, moves)
+
+        assert await backend.write(work) == moved
+    assert await store.cursors() == {0: (3, 5), 1: (3, 6)}
