@@ -110,7 +110,7 @@ class Cpu:
         for one in [str(pid), *children]:
             try:
                 fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
-            except FileNotFoundError:
+            except FileNotFoundError:  # it ended between the list and the look
                 continue
             ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")

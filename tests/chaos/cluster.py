@@ -22,8 +22,8 @@ from tupelo_grid.core.view import number_of
 from tupelo_grid.runtime.runfiles import RunFile, is_alive
 
 from tests.chaos.links import Links
-from tests.chaos.pause import pause
 from tests.e2e.grids import Grid, free_port
+from tests.pause import pause
 
 UNIT: Final = Path(__file__).with_name("unit")
 UNITS: Final = 3

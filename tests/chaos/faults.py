@@ -17,8 +17,8 @@ from tupelo_grid.store.factory import STORE_FILE
 
 from tests.chaos.cluster import UNITS, UNITS_MAX, Cluster
 from tests.chaos.links import Gate
-from tests.chaos.pause import pause
 from tests.chaos.plan import Fault
+from tests.pause import pause
 
 GONE_S: Final = 45.0
 """A unit told to stop hands over and drains; then it must be gone."""

@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 
 from tests.chaos.asking import Rotation, Worker
-from tests.chaos.pause import pause
 from tests.chaos.registers import SPACE
 from tests.linearizability.history import UNKNOWN
+from tests.pause import pause
 
 READ_S = 0.1
 

@@ -20,10 +20,10 @@ from loadtest.check import CheckError, check
 from tests.chaos.cluster import Cluster, NotRecovered
 from tests.chaos.faults import Hit, Injector
 from tests.chaos.load import Load, Mix
-from tests.chaos.pause import pause
 from tests.chaos.plan import Fault
 from tests.chaos.verdict import Verdict, judge, read_all
 from tests.linearizability.history import Op
+from tests.pause import pause
 
 WARM_UP_S: Final = 1.5
 BEFORE_S: Final = 0.2

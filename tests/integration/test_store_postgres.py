@@ -15,19 +15,18 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tupelo.schema import FieldSchema, SpaceSchema
-from tupelo_grid.config import GridConfig
 from tupelo_grid.core.pump_frames import Change, PartitionBatch
 from tupelo_grid.store import postgres_writes
-from tupelo_grid.store.factory import make_store
 from tupelo_grid.store.mapping import make_mapping
-from tupelo_grid.store.port import Status, StoreAway, StoreUnusable
+from tupelo_grid.store.port import Status
 from tupelo_grid.store.postgres_fields import POSTGRES_CODECS
 from tupelo_grid.store.sql import SqlStore
 from tupelo_grid.store.tables import select_text
 
 from tests.engines.postgres import PostgresServer
-from tests.integration.store_places import GRID, PostgresPlace, store_at
+from tests.integration.store_places import PostgresPlace, store_at
 from tests.integration.test_store_sql import SCHEMAS, batch, encode, put, rows, seat, statuses
+from tests.pause import pause
 from tests.unit.test_store_mapping import SCHEMA as EVERYTHING
 from tests.unit.test_store_mapping import Everything, documents, everything
 
@@ -164,11 +163,16 @@ async def test_a_table_in_another_schema_with_an_enum_and_short_columns(
         "CREATE TABLE shop.places (id uuid, code varchar(5), state shop.state, size smallint, "
         'at timestamp, "odd {name}" jsonb, UNIQUE (code))'
     )
-    names = {"code": "str", "state": "str", "size": "int", "at": "datetime", "extra": "json"}
     schema = SpaceSchema(
         "places",
         key=("code",),
-        fields=tuple(FieldSchema(name, kind) for name, kind in names.items()),  # type: ignore[arg-type]
+        fields=(
+            FieldSchema("code", "str"),
+            FieldSchema("state", "str"),
+            FieldSchema("size", "int"),
+            FieldSchema("at", "datetime"),
+            FieldSchema("extra", "json"),
+        ),
         table="shop.places",
         columns=(("extra", "odd {name}"),),
     )
@@ -294,8 +298,8 @@ async def test_transactions_run_side_by_side(place: PostgresPlace) -> None:
         )
     )
     asleep = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-    while not place.sql(asleep):  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
+    while not place.sql(asleep):
+        await pause(0.01)
     stuck = asyncio.ensure_future(
         store.apply([PartitionBatch(0, 1, 5, 6, [put("z", 1, 9)])], SCHEMAS)
     )
@@ -343,112 +347,3 @@ async def test_a_reader_takes_some_partitions_and_no_writers_connection(
     assert (await store.counts())["docs"] == 4501
     assert [row async for row in store.read_rows("docs", [])] == []
     await store.close()
-
-
-# Outages.
-
-
-async def test_a_server_that_is_killed_is_away_and_comes_back(
-    place: PostgresPlace, store: SqlStore
-) -> None:
-    await store.claim({0: 1})
-    await statuses(store, batch(0, 1, put("a", 1, 1)))
-    place.sql(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = "
-        f"'{place.database}' AND pid <> pg_backend_pid()"
-    )
-    with pytest.raises(StoreAway):
-        await store.apply([batch(1, 2, put("b", 1, 2))], SCHEMAS)
-    for _ in range(10):
-        try:
-            assert await statuses(store, batch(1, 2, put("b", 1, 2))) == [(Status.APPLIED, 2)]
-            break
-        except StoreAway:
-            continue
-    assert await store.counts() == {"docs": 2}
-
-
-async def test_a_server_that_hangs_is_away_after_the_timeout(place: PostgresPlace) -> None:
-    store = store_at(place, store_timeout_s=0.3, store_connect_s=0.3)
-    await store.claim({0: 1})
-    await statuses(store, batch(0, 1, put("a", 1, 1)))
-    place.server.pause()
-    try:
-        with pytest.raises(StoreAway, match="no answer in time"):
-            await store.apply([batch(1, 2, put("b", 1, 2))], SCHEMAS)
-        with pytest.raises(StoreAway):
-            await store.cursors()
-    finally:
-        place.server.resume()
-    while True:
-        try:
-            found = await store.claim({0: 1})
-            break
-        except StoreAway:
-            continue
-    cursor = found[0].cursor
-    assert cursor in (1, 2), "in doubt until it is asked"
-    await store.close()
-
-
-async def test_nobody_listening_is_away(tmp_path: Any) -> None:
-    store = make_store(
-        GridConfig(store_url="postgresql://ann:sekret@127.0.0.1:1/grid", store_connect_s=1.0), GRID
-    )
-    with pytest.raises(StoreAway, match=r"postgresql ann@127\.0\.0\.1:1/grid") as caught:
-        await store.open()
-    assert "sekret" not in str(caught.value)
-    await store.close()
-
-
-# Who may make tables.
-
-
-async def test_without_tables_the_command_is_named(place: PostgresPlace) -> None:
-    store = store_at(place, store_create="")
-    with pytest.raises(StoreUnusable, match="lacks tupelo's tables") as caught:
-        await store.open()
-    assert "tupelo store init" in caught.value.hint
-    await store.close()
-
-
-async def test_a_user_who_may_make_nothing_writes_into_what_init_made(
-    place: PostgresPlace,
-) -> None:
-    owner = store_at(place, None)
-    actions = await owner.init({"docs": SCHEMAS["docs"]})
-    assert "table docs made for space docs" in actions
-    assert await owner.init({"docs": SCHEMAS["docs"]}) == []
-    await owner.close()
-    user = f"u{place.database}"
-    place.sql(f"CREATE ROLE {user} LOGIN")
-    place.sql(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {user}")
-    url = place.url.replace("postgres@", f"{user}@")
-    store = make_store(GridConfig(store_url=url), GRID)
-    await store.claim({0: 1, 1: 1})
-    known = PartitionBatch(0, 1, 0, 1, [put("a", 1, 1)])
-    unknown = PartitionBatch(1, 1, 0, 1, [seat(1, "x", 1)])
-    out = await store.apply([unknown, known], SCHEMAS)
-    assert [one.status for one in out] == [Status.NO_TABLE, Status.APPLIED]
-    assert "space 'seats' has no table: run `tupelo store init`" in out[0].error
-    owner = store_at(place, None)
-    await owner.init(SCHEMAS)
-    await owner.close()
-    place.sql(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {user}")
-    assert await statuses(store, PartitionBatch(1, 1, 0, 1, [seat(1, "x", 1)])) == [
-        (Status.APPLIED, 1)
-    ]
-    await store.close()
-    place.sql(f"DROP OWNED BY {user}")
-    place.sql(f"DROP ROLE {user}")
-
-
-async def test_the_wrong_user_or_database_needs_a_person(place: PostgresPlace) -> None:
-    for url, words in (
-        (place.url.replace("postgres@", "nobody_at_all@"), "nobody_at_all"),
-        (place.url + "_not", "does not exist"),
-    ):
-        store = make_store(GridConfig(store_url=url), GRID)
-        with pytest.raises(StoreUnusable, match=words):
-            await store.open()
-        await store.close()

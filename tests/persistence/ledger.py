@@ -12,6 +12,8 @@ from typing import Any, Self
 import tupelo
 from tupelo.errors import OutcomeUnknown, TupeloError
 
+from tests.pause import pause
+
 KEYS_A_TASK = 40
 ABSENT: Any = object()
 
@@ -87,7 +89,7 @@ class Ledger:
                 await self._settle(key, ABSENT)
             else:
                 await self._settle(key, {"task": task, "number": number, "pad": "x" * 60})
-            await asyncio.sleep(self._pause_s)
+            await pause(self._pause_s)
 
     async def _settle(self, key: str, value: Any) -> None:
         """Repeats until it is acknowledged, so that the key's state is certain."""

@@ -22,6 +22,7 @@ from typing import Any
 import uvloop
 
 from tests.e2e.grids import Grid
+from tests.pause import pause
 from tests.persistence.compare import Verdict, entries_of, judge, match, rows_of
 from tests.persistence.ledger import Ledger
 from tests.persistence.stores import TestStore, running_store, running_transport
@@ -113,10 +114,10 @@ async def _outage(settings: Settings, grid: Grid, store: TestStore) -> dict[str,
     await asyncio.to_thread(store.take_away)
     started = time.monotonic()
     try:
-        await asyncio.sleep(settings.seconds / 2)
+        await pause(settings.seconds / 2)
         await asyncio.to_thread(grid.kill, KILLED)
         left_s = settings.seconds - (time.monotonic() - started)
-        await asyncio.sleep(max(0.0, left_s))
+        await pause(max(0.0, left_s))
         status = await asyncio.to_thread(grid.status)
     finally:
         await asyncio.to_thread(store.give_back)

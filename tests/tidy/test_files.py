@@ -9,7 +9,7 @@ from tests.tidy.sources import ROOT, none, text_files, written
 
 # Functions that may wait for a time, and why nothing else will do.
 SLEEPERS: dict[str, dict[str, str]] = {
-    "tests/chaos/pause.py": {
+    "tests/pause.py": {
         "pause": "lets faults last as long as they should, and looks again at other processes",
     },
     "tests/e2e/grids.py": {

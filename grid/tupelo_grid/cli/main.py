@@ -84,7 +84,7 @@ def _add_grid_options(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_operations(commands: Any) -> None:
+def _add_up(commands: Any) -> None:
     up = _add(commands, "up", "up.up", "start a grid on this machine; Ctrl-C drains and stops it")
     up.add_argument("--units", type=int, metavar="N", help="processing units (default: 3)")
     up.add_argument("--port", type=int, metavar="N", help="and N + 1 for control (default: 7400)")
@@ -120,6 +120,9 @@ def _add_operations(commands: Any) -> None:
     )
     up.add_argument("--detach", action="store_true", help="return when the grid is ready")
 
+
+def _add_operations(commands: Any) -> None:
+    _add_up(commands)
     status = _add(commands, "status", "status.status", "how the grid is, unit by unit")
     _add_grid_options(status)
     status.add_argument("--json", action="store_true", help="one JSON object as the last line")
