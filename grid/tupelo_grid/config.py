@@ -46,6 +46,8 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             once in so long, or in as long as that takes.
         digest_entries_max: a partition with more entries is not compared.
         settle_s: membership must have been steady for so long before partitions are moved.
+        learner_retry_s: a unit that a primary could not reach to make it a copy is not chosen for
+            the same partition again for so long, as long as there are others.
         moves_per_unit_max: partitions that a unit may receive at the same time.
 
         key_bytes_max, value_bytes_max: per key and value.
@@ -132,6 +134,10 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         keepalive_timeout_s: a ping without an answer for so long ends the connection.
         via: where units reach each other's journals, or control, by another address than theirs,
             such as through a tunnel: "unit-1>unit-2" or "unit-1>control" to "host:port".
+        hosts: addresses of processes that have another than `host`, such as in a network namespace
+            of their own: "unit-1", "control" or "messaging" to an address.
+        launchers: commands that start processes of these names, put before the process's own, such
+            as "numactl --cpunodebind=0"; each must become the process, not its parent.
 
         units_max: processing units that `scale` accepts.
         spaces: untyped spaces that `tupelo up` creates when they do not exist.
@@ -172,6 +178,7 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     digest_interval_s: float = 30.0
     digest_entries_max: int = 100_000
     settle_s: float = 1.0
+    learner_retry_s: float = 10.0
     moves_per_unit_max: int = 8
 
     key_bytes_max: int = 64 * 1024
@@ -243,6 +250,8 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keepalive_s: float = 10.0
     keepalive_timeout_s: float = 2.0
     via: Mapping[str, str] = {}
+    hosts: Mapping[str, str] = {}
+    launchers: Mapping[str, str] = {}
 
     units_max: int = 64
     spaces: tuple[str, ...] = ()
@@ -263,11 +272,15 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def messaging_address(self) -> str:
-        return f"{self.host}:{self.port}"
+        return f"{self.host_of('messaging')}:{self.port}"
 
     @property
     def control_address(self) -> str:
-        return f"{self.host}:{self.control_port}"
+        return f"{self.host_of('control')}:{self.control_port}"
+
+    def host_of(self, name: str) -> str:
+        """The address that the process of that name binds."""
+        return self.hosts.get(name, self.host)
 
     def way(self, sender: str, receiver: str, address: str) -> str:
         """Where `sender` reaches `receiver`, which listens on `address`; names as in `via`."""

@@ -1,4 +1,5 @@
 """python -m tests.chaos [--faults N] [--seed S] [--json] [--kinds A,B] [--fast] [--keep]
+                      [--network auto|namespaces|proxy]
 python -m tests.chaos --rolling [--rounds N] [--json]
 
 Starts a real grid, lets clients work on it, and injects N faults, drawn from the seed. The last
@@ -13,12 +14,16 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import uvloop
 from tupelo_grid.config import GridConfig
 
+from tests.chaos.links import Proxy
 from tests.chaos.load import Mix
+from tests.chaos.namespaces import Namespaces, usable
+from tests.chaos.network import Network
 from tests.chaos.plan import KINDS, Times, make_plan, make_rolling
 from tests.chaos.run import Outcome, Run, Settings
 
@@ -35,6 +40,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="nothing but JSON on stdout")
     parser.add_argument("--kinds", default="", help=f"of {', '.join(KINDS)}; default: all")
+    parser.add_argument(
+        "--network",
+        choices=("auto", "namespaces", "proxy"),
+        default="auto",
+        help="cuts by iptables between namespaces (as root), or a proxy of TCP",
+    )
     parser.add_argument("--fast", action="store_true", help="leases of 1 s, as tests have them")
     parser.add_argument("--partitions", type=int, default=256)
     parser.add_argument("--rolling", action="store_true", help="restart all units under load")
@@ -60,9 +71,18 @@ def settings_of(options: argparse.Namespace) -> Settings:
         return Settings(
             plan, options.seed, config, Mix(hurry=0.0), options.recover, no_failures=True
         )
+    network = network_of(options.network)
     kinds = tuple(kind for kind in options.kinds.split(",") if kind)
     plan = make_plan(options.seed, options.faults, times, kinds)
-    return Settings(plan, options.seed, config, recover_s=options.recover)
+    return Settings(plan, options.seed, config, recover_s=options.recover, network=network)
+
+
+def network_of(wanted: str) -> Callable[[], Network]:
+    """Raises ValueError when namespaces are asked for and cannot be had."""
+    why = usable() if wanted != "proxy" else "not wanted"
+    if why and wanted == "namespaces":
+        raise ValueError(f"network namespaces cannot be used: {why}")
+    return Proxy if why else Namespaces
 
 
 def main(arguments: list[str] | None = None) -> int:

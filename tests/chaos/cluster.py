@@ -21,7 +21,7 @@ from tupelo_grid.core.table import unit_of
 from tupelo_grid.core.view import number_of
 from tupelo_grid.runtime.runfiles import RunFile, is_alive
 
-from tests.chaos.links import Links
+from tests.chaos.network import Network
 from tests.e2e.grids import Grid, free_port
 from tests.pause import pause
 
@@ -41,14 +41,14 @@ class Cluster:
 
     Attributes:
         units: how many units there should be.
-        links: the network between units, and between units and control.
+        network: between units, and between units and control.
     """
 
-    def __init__(self, folder: Path, config: GridConfig) -> None:
+    def __init__(self, folder: Path, config: GridConfig, network: Network) -> None:
         self.folder = folder
         self.config = config
         self.units = UNITS
-        self.links = Links(self._address_of)
+        self.network = network
         self._stack = AsyncExitStack()
         self.grid: Grid
         self.keeper: TableKeeper
@@ -64,15 +64,17 @@ class Cluster:
 
     async def _start(self) -> None:
         names = [f"unit-{number}" for number in range(1, UNITS_MAX + 1)]
-        await self.links.listen(names)
-        self._stack.push_async_callback(self.links.close)
+        self._stack.push_async_callback(self.network.close)
+        wiring = await self.network.open(names, self._address_of)
         port = free_port()
         self.config = GridConfig(
-            port=port, **{name: getattr(self.config, name) for name in SETTINGS}
+            port=port,
+            hosts=wiring.hosts,
+            **{name: getattr(self.config, name) for name in SETTINGS},
         )
         await self._follow()
         settings = self.folder / "grid.toml"
-        settings.write_text(self._toml(), "utf-8")
+        settings.write_text(wiring.toml(), "utf-8")
         arguments = ("--units", str(UNITS), "--unit", str(UNIT), "--config", str(settings))
         spaces = ("--space", "registers", "--space", "pulses")
         options = [f"--set={name}={getattr(self.config, name)}" for name in SETTINGS]
@@ -93,13 +95,9 @@ class Cluster:
         self._stack.push_async_callback(channel.close)
         self._admin = admin_pb2_grpc.AdminStub(channel)  # type: ignore[no-untyped-call]
 
-    def _toml(self) -> str:
-        lines = [f'"{way}" = "{address}"' for way, address in self.links.via.items()]
-        return "\n".join(["[via]", *lines, ""])
-
     async def __aexit__(self, *_: object) -> None:
         if hasattr(self, "grid"):
-            self.links.heal()
+            await self.network.heal()
             for run in self.processes().values():
                 self.send(run, signal.SIGCONT)
             await asyncio.to_thread(self.grid.stop)
@@ -107,7 +105,7 @@ class Cluster:
 
     @property
     def address(self) -> str:
-        return self.grid.address
+        return self.config.messaging_address
 
     def processes(self) -> dict[str, RunFile]:
         return self.grid.processes()

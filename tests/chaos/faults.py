@@ -7,7 +7,7 @@ import contextlib
 import signal
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,7 @@ from tupelo_grid.runtime.runfiles import RunFile, is_alive
 from tupelo_grid.store.factory import STORE_FILE
 
 from tests.chaos.cluster import UNITS, UNITS_MAX, Cluster
-from tests.chaos.links import Gate
+from tests.chaos.network import CONTROL, Pair, both, into, out_of
 from tests.chaos.plan import Fault
 from tests.pause import pause
 
@@ -142,59 +142,52 @@ class Injector:
         names = (f"unit-{number}" for number in range(1, UNITS_MAX + 1))
         return [name for name in names if name != unit]
 
-    async def _cut(self, fault: Fault, gates: Iterable[Gate]) -> Hit:
+    def _everyone(self, unit: str) -> list[str]:
+        return [*self._others(unit), CONTROL]
+
+    async def _lasts(self, fault: Fault, doing: Coroutine[Any, Any, None]) -> Hit:
+        """Has the network do something to the victim, for as long as the fault is to last."""
         hit = self._hit(self._process(fault.victim))
         self._begins()
-        for gate in gates:
-            gate.close()
-        await self._until_healed(fault)
-        return hit
-
-    async def _until_healed(self, fault: Fault) -> None:
         try:
+            await doing
             await pause(fault.hold_s)
         finally:
-            self._cluster.links.heal()
+            await self._cluster.network.heal()
+        return hit
+
+    async def _cut(self, fault: Fault, pairs: Sequence[Pair]) -> Hit:
+        return await self._lasts(fault, self._cluster.network.cut(pairs))
 
     async def cut_unit(self, fault: Fault) -> Hit:
         """From peers and control; its clients still reach it."""
-        everyone = [*self._others(fault.victim), "control"]
-        return await self._cut(fault, self._cluster.links.both(fault.victim, everyone))
+        return await self._cut(fault, both(fault.victim, self._everyone(fault.victim)))
 
     async def cut_unit_from_peers(self, fault: Fault) -> Hit:
-        peers = self._others(fault.victim)
-        return await self._cut(fault, self._cluster.links.both(fault.victim, peers))
+        return await self._cut(fault, both(fault.victim, self._others(fault.victim)))
+
+    async def cut_unit_from_one(self, fault: Fault) -> Hit:
+        """Two units lose each other; everybody else hears both."""
+        return await self._cut(fault, both(fault.victim, self._others(fault.victim)[:1]))
 
     async def cut_unit_from_control(self, fault: Fault) -> Hit:
-        return await self._cut(fault, self._cluster.links.both(fault.victim, ["control"]))
+        return await self._cut(fault, both(fault.victim, [CONTROL]))
 
     async def cut_unit_mute(self, fault: Fault) -> Hit:
         """It hears, and nobody hears it."""
-        everyone = [*self._others(fault.victim), "control"]
-        return await self._cut(fault, self._cluster.links.out_of(fault.victim, everyone))
+        return await self._cut(fault, out_of(fault.victim, self._everyone(fault.victim)))
 
     async def cut_unit_deaf(self, fault: Fault) -> Hit:
         """It is heard, and hears nobody: answers of the state store are lost."""
-        everyone = [*self._others(fault.victim), "control"]
-        return await self._cut(fault, self._cluster.links.into(fault.victim, everyone))
+        return await self._cut(fault, into(fault.victim, self._everyone(fault.victim)))
 
     async def reset_unit(self, fault: Fault) -> Hit:
-        hit = self._hit(self._process(fault.victim))
-        self._begins()
-        everyone = [*self._others(fault.victim), "control"]
-        for gate in self._cluster.links.both(fault.victim, everyone):
-            gate.reset()
-        await self._until_healed(fault)
-        return hit
+        pairs = both(fault.victim, self._everyone(fault.victim))
+        return await self._lasts(fault, self._cluster.network.reset(pairs))
 
     async def delay_unit(self, fault: Fault) -> Hit:
-        hit = self._hit(self._process(fault.victim))
-        self._begins()
-        everyone = [*self._others(fault.victim), "control"]
-        for gate in self._cluster.links.both(fault.victim, everyone):
-            gate.delay_s = fault.delay_s
-        await self._until_healed(fault)
-        return hit
+        pairs = both(fault.victim, self._everyone(fault.victim))
+        return await self._lasts(fault, self._cluster.network.delay(pairs, fault.delay_s))
 
     # -- scale
 
@@ -234,6 +227,7 @@ _WAYS: Final[dict[str, Way]] = {
     "store_away": Injector.store_away,
     "cut_unit": Injector.cut_unit,
     "cut_unit_from_peers": Injector.cut_unit_from_peers,
+    "cut_unit_from_one": Injector.cut_unit_from_one,
     "cut_unit_from_control": Injector.cut_unit_from_control,
     "cut_unit_mute": Injector.cut_unit_mute,
     "cut_unit_deaf": Injector.cut_unit_deaf,

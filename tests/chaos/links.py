@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-HELD_BYTES_MAX: Final = 64 * 1024 * 1024
+from tests.chaos.network import AddressOf, Pair, Wiring
 
-Pair = tuple[str, str]  # sender, receiver
+HELD_BYTES_MAX: Final = 64 * 1024 * 1024
 
 
 class Gate:
@@ -186,16 +186,6 @@ class Links:
     def gate(self, sender: str, receiver: str) -> Gate:
         return self._gates.setdefault((sender, receiver), Gate())
 
-    def both(self, one: str, others: Iterable[str]) -> list[Gate]:
-        """The gates between one process and others, in both directions."""
-        return self.out_of(one, others) + self.into(one, others)
-
-    def out_of(self, one: str, others: Iterable[str]) -> list[Gate]:
-        return [self.gate(one, other) for other in others]
-
-    def into(self, one: str, others: Iterable[str]) -> list[Gate]:
-        return [self.gate(other, one) for other in others]
-
     async def listen(self, units: Iterable[str]) -> None:
         """A port for every unit on its way to each other unit and to control."""
         names = list(units)
@@ -223,3 +213,35 @@ class Links:
                 pipe.abort()
         for task in list(self.tasks):
             task.cancel()
+
+
+class Proxy:
+    """A grid's network made of `Links`."""
+
+    kind = "proxy"
+
+    def __init__(self) -> None:
+        self._links = Links(lambda name: "")
+
+    async def open(self, units: Sequence[str], address_of: AddressOf) -> Wiring:
+        self._links.address_of = address_of
+        await self._links.listen(units)
+        return Wiring(via=dict(self._links.via))
+
+    async def close(self) -> None:
+        await self._links.close()
+
+    async def cut(self, pairs: Iterable[Pair]) -> None:
+        for pair in pairs:
+            self._links.gate(*pair).close()
+
+    async def reset(self, pairs: Iterable[Pair]) -> None:
+        for pair in pairs:
+            self._links.gate(*pair).reset()
+
+    async def delay(self, pairs: Iterable[Pair], seconds: float) -> None:
+        for pair in pairs:
+            self._links.gate(*pair).delay_s = seconds
+
+    async def heal(self) -> None:
+        self._links.heal()

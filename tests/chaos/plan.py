@@ -78,6 +78,7 @@ KINDS: Final = {
     "store_away": Kind(of_unit=False, hold=(0.5, 1.5)),
     "cut_unit": Kind(hold=(0.3, 2.5)),
     "cut_unit_from_peers": Kind(hold=(0.3, 2.0)),
+    "cut_unit_from_one": Kind(hold=(0.3, 2.0)),
     "cut_unit_from_control": Kind(hold=(0.3, 2.5)),
     "cut_unit_mute": Kind(hold=(0.3, 2.0)),
     "cut_unit_deaf": Kind(hold=(0.3, 2.0)),

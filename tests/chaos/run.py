@@ -6,7 +6,7 @@ import asyncio
 import math
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -19,7 +19,9 @@ from tupelo_grid.config import GridConfig
 from loadtest.check import CheckError, check
 from tests.chaos.cluster import Cluster, NotRecovered
 from tests.chaos.faults import Hit, Injector
+from tests.chaos.links import Proxy
 from tests.chaos.load import Load, Mix
+from tests.chaos.network import Network
 from tests.chaos.plan import Fault
 from tests.chaos.verdict import Verdict, judge, read_all
 from tests.linearizability.history import Op
@@ -38,6 +40,7 @@ class Settings:
         config: of the grid; see cluster.SETTINGS for what of it counts.
         recover_s: how long the grid may take to become whole after a fault.
         no_failures: clients must see neither failures nor unknown outcomes (rolling restarts).
+        network: makes that of the grid.
     """
 
     plan: Sequence[Fault]
@@ -46,12 +49,14 @@ class Settings:
     mix: Mix = field(default_factory=Mix)
     recover_s: float = 60.0
     no_failures: bool = False
+    network: Callable[[], Network] = Proxy
 
 
 @dataclass
 class Outcome:
     """What a run has shown; `as_json` is for everybody, `violations` for whoever must mend it."""
 
+    network: str = ""
     faults: Counter[str] = field(default_factory=Counter)
     operations: int = 0
     acknowledged: int = 0
@@ -70,6 +75,7 @@ class Outcome:
 
     def as_json(self) -> dict[str, Any]:
         return {
+            "network": self.network,
             "faults": dict(sorted(self.faults.items())),
             "operations": self.operations,
             "acknowledged": self.acknowledged,
@@ -113,8 +119,10 @@ class Run:
 
     async def run(self) -> Outcome:
         outcome = self.outcome
+        network = self.settings.network()
+        outcome.network = network.kind
         try:
-            async with Cluster(self.folder, self.settings.config) as cluster:
+            async with Cluster(self.folder, self.settings.config, network) as cluster:
                 await self._with_grid(cluster)
         except (NotRecovered, TupeloError, CheckError, TimeoutError) as error:
             outcome.violations.append(f"{type(error).__name__}: {error}")

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.__main__ import parse, settings_of
+from tests.chaos.namespaces import usable
 from tests.chaos.plan import KINDS
 from tests.chaos.run import Outcome, Run
 
-FAULTS = 21
+FAULTS = 22
 
 
 async def outcome_of(folder: Path, *arguments: str) -> Outcome:
@@ -32,6 +33,7 @@ async def test_every_promise_holds_under_every_fault(tmp_path: Path) -> None:
     outcome = await outcome_of(tmp_path, "--faults", str(FAULTS), "--seed", "20")
     assert outcome.faults == Counter(dict.fromkeys(KINDS, 1))
     assert outcome.faults.total() == FAULTS
+    assert outcome.network == ("proxy" if usable() else "namespaces")
     # Unknown outcomes are rare, or the history proves little.
     assert outcome.unknown + outcome.failed < outcome.acknowledged / 20
     assert len(outcome.verdict.undecided) < outcome.verdict.keys / 20

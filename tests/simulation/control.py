@@ -38,6 +38,7 @@ class Control:
                     lease_margin=plan.lease_margin,
                     settle_s=0.3,
                     moves_per_unit_max=2,
+                    learner_retry_s=1.0,
                 )
             )
             self._pass(life)

@@ -58,6 +58,7 @@ def test_single_settings_are_typed():
         ({"port": 65535}, {}, "port must be"),
         ({"partitions": 5000}, {}, "partitions must be 1 to 4096"),
         ({"backups": 4}, {}, "backups must be 0 to 3"),
+        ({"launchers": {"unit-1": "nice '"}}, {}, "launchers, unit-1"),
         ({"min_in_sync": 3}, {}, "min_in_sync must be 1 to 2"),
         ({"unit_paths": ["/nowhere"]}, {}, "/nowhere is no processing unit"),
         ({}, {"TUPELO_UNITS": "many"}, "TUPELO_UNITS: 'many'"),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+import msgspec
 from tupelo_grid.core.balance import Balancer
 from tupelo_grid.core.table import PartitionConfig, encode, part_key
 
-from tests.unit.controller_grid import SETTINGS, started
+from tests.unit.controller_grid import SETTINGS, Grid, started
 
 # --- repair ---
 
@@ -38,6 +39,45 @@ def test_a_dead_learner_is_given_up_and_another_takes_its_place() -> None:
     while grid.control():
         pass
     assert grid.part(partition).learner not in ("", learner)
+
+
+def lacking_learner(grid: Grid) -> tuple[int, str]:
+    """A partition that is short of a copy, and who is to become it."""
+    return next((p, v.config.learner) for p, v in grid.view().parts.items() if v.config.learner)
+
+
+def give_up(grid: Grid, partition: int) -> None:
+    """What a primary does that does not reach its learner."""
+    versioned = grid.view().parts[partition]
+    assert grid.primary_swap(
+        partition, versioned, msgspec.structs.replace(versioned.config, learner="")
+    )
+
+
+def test_a_learner_that_its_primary_cannot_reach_makes_room_for_another() -> None:
+    grid, names = started(units=4)
+    grid.kill(names[0], seen=True)
+    grid.control()
+    grid.control()
+    partition, learner = lacking_learner(grid)
+    give_up(grid, partition)
+    grid.control()
+    other = grid.part(partition).learner
+    assert other not in ("", learner)
+    # Once it is over, placement has its way again.
+    grid.run(2 * SETTINGS.learner_retry_s)
+    grid.settled()
+
+
+def test_the_only_candidate_is_tried_again_at_once() -> None:
+    grid, names = started(units=3)
+    grid.kill(names[0], seen=True)
+    grid.control()
+    grid.control()
+    partition, learner = lacking_learner(grid)
+    give_up(grid, partition)
+    grid.control()
+    assert grid.part(partition).learner == learner
 
 
 # --- balance ---

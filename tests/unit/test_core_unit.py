@@ -266,6 +266,9 @@ def test_a_deposed_primary_cannot_confirm_a_read(cluster: Cluster) -> None:
         (one(kinds.REPLACE, 0, value=b"v", op=1), ResultCode.NOT_FOUND),
         (one(kinds.DELETE, 0, op=1), ResultCode.NOT_FOUND),
         (one(kinds.COMPARE_AND_SET, 0, op=1, expected=5), ResultCode.VERSION_MISMATCH),
+        # Nothing has no version: what is not there is written by PUT_IF_ABSENT alone.
+        (one(kinds.COMPARE_AND_SET, 0, op=1, expected=0), ResultCode.VERSION_MISMATCH),
+        (one(kinds.DELETE_IF_VERSION, 0, op=1, expected=0), ResultCode.VERSION_MISMATCH),
         (one(kinds.GET, 0, target="nowhere"), ResultCode.UNKNOWN_SPACE),
         (one(kinds.PUT, 0, op=1, target="nowhere"), ResultCode.UNKNOWN_SPACE),
         (one(kinds.CALL, 0, op=1, target="nothing"), ResultCode.UNKNOWN_COMMAND),

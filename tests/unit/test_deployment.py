@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -119,6 +120,25 @@ async def until(condition):
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110 - a process outside sets nothing
             await asyncio.sleep(0.005)
+
+
+def environment_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+async def test_a_launcher_goes_before_the_command_and_becomes_the_process(config, mode):
+    launched = msgspec.structs.replace(
+        config, launchers={"unit-2": "env TUPELO_LAUNCHED='by a launcher'"}
+    )
+    async with LocalDeployment(launched, Deaths(), Drains()) as deployment:
+        await deployment.ready()
+        runs = {run.name: run.pid for run in deployment.processes()}
+        assert set(runs) == {"messaging", "unit-1", "unit-2"}
+        said = {
+            name: b"TUPELO_LAUNCHED=by a launcher" in environment_of(pid)
+            for name, pid in runs.items()
+        }
+        assert said == {"messaging": False, "unit-1": False, "unit-2": True}
 
 
 async def test_children_start_drain_and_stop_in_order(config, mode, tmp_path):

@@ -76,7 +76,10 @@ def down(options: argparse.Namespace) -> int:
             )
     else:
         control_port = config.control_port
-    unpersisted = shutdown(config.host, control_port, config)
+    control = processes.get("control")
+    # Its own word where there is one: it may have another address than the rest.
+    known = control.address if control else ""
+    unpersisted = shutdown(known or f"{config.host_of('control')}:{control_port}", config)
     if unpersisted is None and any(run.role == "unit" for run in processes.values()):
         unpersisted = shutdown_without_control(config)
         processes = live_processes(config.data_dir)
@@ -98,9 +101,9 @@ def down(options: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-def shutdown(host: str, control_port: int, config: GridConfig) -> int | None:
+def shutdown(address: str, config: GridConfig) -> int | None:
     """Returns the changes that did not reach the store; None when there is no control process."""
-    with admin_stub(f"{host}:{control_port}") as stub:
+    with admin_stub(address) as stub:
         timeout_s = config.drain_s + 3 * config.stop_timeout_s
         request = admin_pb2.ShutdownRequest(timeout_ms=round(config.drain_s * 1000))
         try:
@@ -111,7 +114,7 @@ def shutdown(host: str, control_port: int, config: GridConfig) -> int | None:
         except grpc.RpcError as error:
             if is_unreachable(error):
                 return None
-            raise as_cli_error(error, f"control ({host}:{control_port})") from error
+            raise as_cli_error(error, f"control ({address})") from error
         _until_closed(stub, config.stop_timeout_s)
         return left
 
@@ -134,7 +137,7 @@ def shutdown_without_control(config: GridConfig) -> int | None:
     except CliError as error:
         say_warning(f"{error.message}. {error.hint}")
         return None
-    unpersisted = shutdown(stored.host, stored.control_port, stored)
+    unpersisted = shutdown(stored.control_address, stored)
     with contextlib.suppress(subprocess.TimeoutExpired):  # then it is one of the leftovers
         process.wait(stored.stop_timeout_s)
     return unpersisted

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 import tomllib
 import types
 import typing
@@ -117,6 +118,7 @@ def check_config(config: GridConfig) -> None:
         value = getattr(config, name)
         if isinstance(value, int | float) and value < 0:
             raise CliError(ExitCode.USAGE, f"{name} must not be negative: {value}")
+    _check_launchers(config)
     if config.pump_transport == "nats":
         try:
             check_settings(config)
@@ -129,6 +131,16 @@ def check_config(config: GridConfig) -> None:
                 f"{path} is no processing unit: there is no unit.toml in it",
                 "--unit takes the folder of a processing unit, e.g. processing-units/airline",
             )
+
+
+def _check_launchers(config: GridConfig) -> None:
+    for name, launcher in config.launchers.items():
+        try:
+            shlex.split(launcher)
+        except ValueError as error:
+            raise CliError(
+                ExitCode.USAGE, f"launchers, {name}: {launcher!r} is no command: {error}"
+            ) from error
 
 
 def _from_file(file: str) -> dict[str, Any]:

@@ -15,7 +15,12 @@ from typing import Any
 from tupelo_grid.cli.output import CliError, ExitCode, say, say_warning
 from tupelo_grid.cli.settings import load_config, parse_setting
 from tupelo_grid.config import GridConfig, encode_config
-from tupelo_grid.deployment.child import parse_ready_line, process_command, stop_processes
+from tupelo_grid.deployment.child import (
+    launched,
+    parse_ready_line,
+    process_command,
+    stop_processes,
+)
 from tupelo_grid.deployment.local import config_path
 from tupelo_grid.runtime.runfiles import RunFile, live_processes, log_path, run_dir
 
@@ -86,11 +91,12 @@ def make_data_dir(config: GridConfig) -> None:
 def start_control(config: GridConfig) -> subprocess.Popen[bytes]:
     """In a session of its own: a Ctrl-C in the terminal is for the CLI, which passes it on."""
     path = config_path(config.data_dir)
+    launcher = config.launchers.get("control", "")
     try:
         _write_config(path, config)
         with log_path(config.data_dir, "control").open("ab") as log:
             return subprocess.Popen(
-                process_command("control", "control", path),
+                launched(launcher, process_command("control", "control", path)),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
+from tupelo_grid.core.learners import GivenUp
 from tupelo_grid.core.statestore import Txn
 from tupelo_grid.core.table import PartitionConfig, PartitionState, encode, part_key
 from tupelo_grid.core.view import Members, View
@@ -25,6 +26,7 @@ class Balancer:
             `place` over `members.placeable`.
         moves_per_unit_max: partitions that a unit may be receiving, and as many that it may be
             taking over as primary.
+        given_up: learners that primaries could not reach.
     """
 
     def __init__(
@@ -33,11 +35,13 @@ class Balancer:
         members: Members,
         targets: Sequence[tuple[str, ...]],
         moves_per_unit_max: int,
+        given_up: GivenUp | None = None,
     ) -> None:
         self._view = view
         self._members = members
         self._targets = targets
         self._max = moves_per_unit_max
+        self._given_up = given_up or GivenUp(0.0)
         configs = [versioned.config for versioned in view.parts.values()]
         self._receiving = Counter(config.learner for config in configs if config.learner)
         self._taking_over = Counter(c.next_primary for c in configs if c.next_primary)
@@ -102,14 +106,26 @@ class Balancer:
             return learner
         if learner:
             self._receiving[learner] -= 1
-        return self._admit(target, config) if self._lacking(partition) else ""
+        if not self._lacking(partition):
+            return ""
+        given_up = self._given_up.of(partition)
+        wanted = [member for member in target if member not in given_up]
+        # Anybody is better than nobody; whom placement wants follows later, by a move.
+        others = [m for m in self._elsewhere(target) if m not in given_up] if given_up else []
+        return self._admit([*wanted, *others, *target], config)
+
+    def _elsewhere(self, target: Sequence[str]) -> list[str]:
+        """Members that placement does not want here, those with the least to do first."""
+        members = [self._members.incarnations[unit.name] for unit in self._members.placeable]
+        return sorted(set(members) - set(target), key=lambda m: (self._receiving[m], m))
 
     def _newcomer(self, partition: int, config: PartitionConfig) -> str:
         """A member that placement wants, once membership was steady and nothing is surplus."""
         target = self._target(partition)
         if not self._members.steady or len(self._living(config)) > len(target):
             return ""
-        return self._admit(target, config)
+        given_up = self._given_up.of(partition)
+        return self._admit([member for member in target if member not in given_up], config)
 
     def _admit(self, target: Sequence[str], config: PartitionConfig) -> str:
         for member in target:

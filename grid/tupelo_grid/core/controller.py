@@ -23,6 +23,7 @@ from tupelo_grid.core.failover import (
     forget_fenced,
     promote_returned,
 )
+from tupelo_grid.core.learners import GivenUp
 from tupelo_grid.core.membership import LeaseObserver
 from tupelo_grid.core.placement import UnitInfo, place
 from tupelo_grid.core.statestore import TXN_OPERATIONS_MAX, Txn
@@ -41,6 +42,7 @@ class ControllerSettings(msgspec.Struct, frozen=True):
     lease_margin: float = 0.08
     settle_s: float = 1.0
     moves_per_unit_max: int = 8
+    learner_retry_s: float = 10.0
 
     @classmethod
     def of(cls, config: GridConfig) -> ControllerSettings:
@@ -50,6 +52,7 @@ class ControllerSettings(msgspec.Struct, frozen=True):
             lease_margin=config.lease_margin,
             settle_s=config.settle_s,
             moves_per_unit_max=config.moves_per_unit_max,
+            learner_retry_s=config.learner_retry_s,
         )
 
 
@@ -60,6 +63,7 @@ class Controller:
         self._settings = settings
         self._observer = LeaseObserver(settings.lease_s, settings.lease_margin)
         self._seen_dead: dict[str, None] = {}
+        self._given_up = GivenUp(settings.learner_retry_s)
         self._alive: frozenset[str] = frozenset()
         self._steady_since = 0.0
         self._placed_for: tuple[int, int, tuple[UnitInfo, ...]] | None = None
@@ -78,9 +82,11 @@ class Controller:
             return []
         targets = self._targets(view.grid.partitions, view.grid.backups, members.placeable)
         txns = self._create(view, members, targets, now)
-        return txns + decide(
-            view, members, targets, self._settings.moves_per_unit_max, lengths or {}
+        self._given_up.observe(view.parts, now)
+        balancer = Balancer(
+            view, members, targets, self._settings.moves_per_unit_max, self._given_up
         )
+        return txns + decide(view, members, balancer, lengths or {})
 
     def replaces_primary(self, view: View, now: float) -> bool:
         """Whether `step` would promote one of several: then journal lengths are worth asking."""
@@ -160,8 +166,7 @@ def create(
 def decide(
     view: View,
     members: Members,
-    targets: Sequence[tuple[str, ...]],
-    moves_per_unit_max: int,
+    balancer: Balancer,
     lengths: JournalLengths,
 ) -> list[Txn]:
     """Everything to be done about a table that exists. No two transactions change one key."""
@@ -171,7 +176,6 @@ def decide(
         *fence_dead(view, members),
         *forget_fenced(view),
     ]
-    balancer = Balancer(view, members, targets, moves_per_unit_max)
     return txns + balancer.run(skip=_partitions_of(txns))
 
 

@@ -381,8 +381,10 @@ def _unmet(kind: int, entry: Entry | None, expected: int) -> Result | None:
     if kind == kinds_of.PUT_IF_ABSENT:
         return None if entry is None else (int(ResultCode.EXISTS), entry[1], b"")
     if kind in (kinds_of.COMPARE_AND_SET, kinds_of.DELETE_IF_VERSION):
-        found = 0 if entry is None else entry[1]
-        if found == expected:
+        if entry is None:
+            # No version, and so none that could be expected: 0 neither.
+            return (int(ResultCode.VERSION_MISMATCH), 0, b"")
+        if entry[1] == expected:
             return None
-        return (int(ResultCode.VERSION_MISMATCH), found, b"")
+        return (int(ResultCode.VERSION_MISMATCH), entry[1], b"")
     return (NOT_FOUND, 0, b"") if entry is None else None

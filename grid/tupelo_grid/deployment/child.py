@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -88,15 +89,22 @@ class Child:
 
 
 async def start_child(
-    role: str, name: str, config_path: Path, data_dir: str, control_port: int, timeout_s: float
+    role: str,
+    name: str,
+    config_path: Path,
+    data_dir: str,
+    control_port: int,
+    timeout_s: float,
+    launcher: str = "",
 ) -> Child:
-    """Starts `name` and waits for its ready line.
+    """Starts `name`, by `launcher` where there is one, and waits for its ready line.
 
     Raises FatalStartError with the child's own words when it says that it cannot start, or when it
     ends or stays silent for `timeout_s`; then it is gone. When cancelled, the child is gone too.
     """
     logs = log_path(data_dir, name)
-    process = _spawn(role, name, config_path, logs)
+    command = launched(launcher, process_command(role, name, config_path))
+    process = _spawn(command, logs)
     run = RunFile(name, role, process.pid, start_ticks(process.pid) or 0, control_port)
     child = Child(run, process)
     try:
@@ -141,14 +149,19 @@ def process_command(role: str, name: str, config_path: Path) -> list[str]:
     ]
 
 
-def _spawn(role: str, name: str, config_path: Path, logs: Path) -> subprocess.Popen[bytes]:
+def launched(launcher: str, command: list[str]) -> list[str]:
+    """The command with one of the setting `launchers` before it."""
+    return [*shlex.split(launcher), *command]
+
+
+def _spawn(command: list[str], logs: Path) -> subprocess.Popen[bytes]:
     """Executes, never only forks (gRPC's threads do not survive a fork), in a session of its own:
     Ctrl-C in a terminal must reach the CLI alone.
     """
     logs.parent.mkdir(parents=True, exist_ok=True)
     with logs.open("ab") as stderr:
         return subprocess.Popen(
-            process_command(role, name, config_path),
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,

@@ -244,6 +244,7 @@ class LocalDeployment:
                 config.data_dir,
                 config.control_port,
                 config.start_timeout_s,
+                config.launchers.get(name, ""),
             )
 
         adopted = None

@@ -71,7 +71,7 @@ async def run_control(
             add_admin(admin, server)
 
         await stack.enter_async_context(
-            open_server(config, config.host, config.control_port, name, SERVICES, register)
+            open_server(config, config.host_of(name), config.control_port, name, SERVICES, register)
         )
         await stack.enter_async_context(_running(controller))
         # Entered last: its processes need all of the above until they have drained and stopped.

@@ -93,11 +93,12 @@ async def run_messaging(
             reader, server
         )
         health = _Health(keeper)
-        port = await start_server(server, config.host, config.port, SERVICES, name, health.checker)
+        host = config.host_of(name)
+        port = await start_server(server, host, config.port, SERVICES, name, health.checker)
         # Pushed last, so done first: nothing above goes while calls are under way.
         stack.push_async_callback(_stop_serving, config, server, space, health)
         await stack.enter_async_context(health)
-        announce({"address": f"{config.host}:{port}"})
+        announce({"address": f"{host}:{port}"})
         await stop.wait()
 
 

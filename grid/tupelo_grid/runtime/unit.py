@@ -184,9 +184,10 @@ class UnitProcess:
 
     async def serve(self, stack: AsyncExitStack, stop: asyncio.Event, announce: Announce) -> None:
         config, shell = self._config, self.shell
+        host = config.host_of(self._name)
         connections: set[ReceiverProtocol] = set()
         listener = await serve_replication(
-            config.host,
+            host,
             self._keeper.state.grid_id,
             shell.receive,
             config.replication_bytes_max,
@@ -210,12 +211,12 @@ class UnitProcess:
             lambda: self._keeper.entries,
         )
         admin_pb2_grpc.add_UnitServicer_to_server(admin, server)  # type: ignore[no-untyped-call]
-        port = await start_server(server, config.host, 0, SERVICES, self._name)
-        self._address = f"{config.host}:{port}"
+        port = await start_server(server, host, 0, SERVICES, self._name)
+        self._address = f"{host}:{port}"
         lease = Lease(
             unit=self._name,
             address=self._address,
-            replication_address=f"{config.host}:{replication_port}",
+            replication_address=f"{host}:{replication_port}",
             nonce="",
         )
         keeper = LeaseKeeper(self._incarnation, lease, config.lease_s)

@@ -58,7 +58,7 @@ async def run_writer(
             make_nats_writer(config, writer, state.grid_id, name, takes_part=True)
         )
         _, port = await stack.enter_async_context(
-            open_server(config, config.host, 0, name, SERVICES, register)
+            open_server(config, config.host_of(name), 0, name, SERVICES, register)
         )
-        announce({"address": f"{config.host}:{port}"})
+        announce({"address": f"{config.host_of(name)}:{port}"})
         await stop.wait()
