@@ -16,6 +16,7 @@ CALL: Final = 9
 CALL_READ_ONLY: Final = 10
 COUNT: Final = 11
 SCAN: Final = 12
+GET_NEAR: Final = 13
 
 # Writes carry a token; deleting these bytes from a column of kinds leaves the reads.
 WRITES: Final = bytes(

@@ -125,6 +125,11 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         connections_max: open connections to one server.
         session_frames_max: unanswered requests on one Session stream.
+        near_streams_max: near-cache subscriptions of one unit; a further one is refused.
+        near_interval_s: changes of so long go to near caches together.
+        near_records_max, near_bytes_max: journal records, and bytes of keys, of one frame to a near
+            cache; a partition with more bytes at once is forgotten there instead.
+        near_lag_records_max: a near cache further behind than that forgets the partition.
         ttl_ms_max: the longest time to live that a write may ask for, in milliseconds.
         router_frames_max, router_bytes_max: frames, and bytes of their keys and values, that one
             router holds at the same time; above either it answers OVERLOADED.
@@ -242,6 +247,11 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     connections_max: int = 10_000
     session_frames_max: int = 64
+    near_streams_max: int = 1024
+    near_interval_s: float = 0.005
+    near_records_max: int = 2048
+    near_bytes_max: int = 1024 * 1024
+    near_lag_records_max: int = 65_536
     ttl_ms_max: int = 3_155_760_000_000  # a hundred years
     router_frames_max: int = 8192
     router_bytes_max: int = 256 * 1024 * 1024

@@ -11,6 +11,7 @@ from tupelo.schema import SpaceSchema
 from tupelo.v1.data_pb2 import WaitPersistedRequest, WaitPersistedResponse
 from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.keeper import GridState
+from tupelo_grid.core.near_source import UnitNearSource
 from tupelo_grid.core.table import (
     GridInfo,
     Lease,
@@ -22,6 +23,7 @@ from tupelo_grid.core.unit import Unit
 from tupelo_grid.runtime.clock import MachineClock
 from tupelo_grid.runtime.shell import UnitShell
 from tupelo_grid.runtime.unit import limits_of
+from tupelo_grid.transport.near import NearStreams
 from tupelo_grid.transport.route import RouteCache
 from tupelo_grid.transport.space import UnitSpaceServicer
 from tupelo_grid.units.loader import load_units
@@ -72,7 +74,8 @@ class OneUnit:
         names: Any = KnownNames()
         keeper: Any = StillKeeper(state)
         self.shell = UnitShell(unit, config, clock, store, routes, state.grid_id, PARTITIONS, names)
-        self.servicer = UnitSpaceServicer(self.shell, config, keeper, routes, _nothing_stored)
+        near = NearStreams(UnitNearSource(unit), config, state.grid_id)
+        self.servicer = UnitSpaceServicer(self.shell, config, keeper, routes, _nothing_stored, near)
         unit.renewed(clock.now() + 1e6)
         unit.set_leases({ME: lease})
         unit.set_table(parts)

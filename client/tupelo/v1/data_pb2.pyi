@@ -22,6 +22,7 @@ class OpKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OP_KIND_CALL_READ_ONLY: _ClassVar[OpKind]
     OP_KIND_COUNT: _ClassVar[OpKind]
     OP_KIND_SCAN: _ClassVar[OpKind]
+    OP_KIND_GET_NEAR: _ClassVar[OpKind]
 
 class ResultCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -69,6 +70,7 @@ OP_KIND_CALL: OpKind
 OP_KIND_CALL_READ_ONLY: OpKind
 OP_KIND_COUNT: OpKind
 OP_KIND_SCAN: OpKind
+OP_KIND_GET_NEAR: OpKind
 RESULT_CODE_OK: ResultCode
 RESULT_CODE_NOT_FOUND: ResultCode
 RESULT_CODE_EXISTS: ResultCode
@@ -253,6 +255,40 @@ class SpaceInfo(_message.Message):
     name: str
     schema: bytes
     def __init__(self, name: _Optional[str] = ..., schema: _Optional[bytes] = ...) -> None: ...
+
+class NearRequest(_message.Message):
+    __slots__ = ("grid_id", "spaces", "ping")
+    GRID_ID_FIELD_NUMBER: _ClassVar[int]
+    SPACES_FIELD_NUMBER: _ClassVar[int]
+    PING_FIELD_NUMBER: _ClassVar[int]
+    grid_id: bytes
+    spaces: _containers.RepeatedScalarFieldContainer[str]
+    ping: int
+    def __init__(self, grid_id: _Optional[bytes] = ..., spaces: _Optional[_Iterable[str]] = ..., ping: _Optional[int] = ...) -> None: ...
+
+class NearFrame(_message.Message):
+    __slots__ = ("echo", "partitions", "epochs", "after", "through", "resets", "counts", "keys", "versions", "space_index")
+    ECHO_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    THROUGH_FIELD_NUMBER: _ClassVar[int]
+    RESETS_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    SPACE_INDEX_FIELD_NUMBER: _ClassVar[int]
+    echo: int
+    partitions: _containers.RepeatedScalarFieldContainer[int]
+    epochs: _containers.RepeatedScalarFieldContainer[int]
+    after: _containers.RepeatedScalarFieldContainer[int]
+    through: _containers.RepeatedScalarFieldContainer[int]
+    resets: bytes
+    counts: _containers.RepeatedScalarFieldContainer[int]
+    keys: _containers.RepeatedScalarFieldContainer[bytes]
+    versions: _containers.RepeatedScalarFieldContainer[int]
+    space_index: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, echo: _Optional[int] = ..., partitions: _Optional[_Iterable[int]] = ..., epochs: _Optional[_Iterable[int]] = ..., after: _Optional[_Iterable[int]] = ..., through: _Optional[_Iterable[int]] = ..., resets: _Optional[bytes] = ..., counts: _Optional[_Iterable[int]] = ..., keys: _Optional[_Iterable[bytes]] = ..., versions: _Optional[_Iterable[int]] = ..., space_index: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class GetRequest(_message.Message):
     __slots__ = ("space", "key", "key_json", "strict")

@@ -50,6 +50,11 @@ class SpaceStub(object):
                 request_serializer=tupelo_dot_v1_dot_data__pb2.RouteRequest.SerializeToString,
                 response_deserializer=tupelo_dot_v1_dot_data__pb2.RouteResponse.FromString,
                 _registered_method=True)
+        self.Near = channel.stream_stream(
+                '/tupelo.v1.Space/Near',
+                request_serializer=tupelo_dot_v1_dot_data__pb2.NearRequest.SerializeToString,
+                response_deserializer=tupelo_dot_v1_dot_data__pb2.NearFrame.FromString,
+                _registered_method=True)
         self.Get = channel.unary_unary(
                 '/tupelo.v1.Space/Get',
                 request_serializer=tupelo_dot_v1_dot_data__pb2.GetRequest.SerializeToString,
@@ -127,6 +132,14 @@ class SpaceServicer(object):
 
     def Route(self, request, context):
         """The partition table and the declared spaces: what a client routes by.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Near(self, request_iterator, context):
+        """What a client's near cache must forget: the changes of the spaces it names, of the partitions
+        this unit is primary of, from the journal. Units only; see NearRequest.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -218,6 +231,11 @@ def add_SpaceServicer_to_server(servicer, server):
                     servicer.Route,
                     request_deserializer=tupelo_dot_v1_dot_data__pb2.RouteRequest.FromString,
                     response_serializer=tupelo_dot_v1_dot_data__pb2.RouteResponse.SerializeToString,
+            ),
+            'Near': grpc.stream_stream_rpc_method_handler(
+                    servicer.Near,
+                    request_deserializer=tupelo_dot_v1_dot_data__pb2.NearRequest.FromString,
+                    response_serializer=tupelo_dot_v1_dot_data__pb2.NearFrame.SerializeToString,
             ),
             'Get': grpc.unary_unary_rpc_method_handler(
                     servicer.Get,
@@ -357,6 +375,33 @@ class Space(object):
             '/tupelo.v1.Space/Route',
             tupelo_dot_v1_dot_data__pb2.RouteRequest.SerializeToString,
             tupelo_dot_v1_dot_data__pb2.RouteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Near(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/tupelo.v1.Space/Near',
+            tupelo_dot_v1_dot_data__pb2.NearRequest.SerializeToString,
+            tupelo_dot_v1_dot_data__pb2.NearFrame.FromString,
             options,
             channel_credentials,
             insecure,

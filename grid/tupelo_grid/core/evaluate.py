@@ -20,6 +20,7 @@ from tupelo_grid.core.batch import Batch, Bulk, BulkOutcome, Pending
 from tupelo_grid.core.clock import Clock
 from tupelo_grid.core.commands import CommandRunner
 from tupelo_grid.core.limits import Limits
+from tupelo_grid.core.near_read import get_near
 from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.primary import Primary
 from tupelo_grid.core.query import scan
@@ -104,6 +105,9 @@ class Evaluator:
                     pending.values[i] = entry[0]
                     pending.versions[i] = entry[1]
                 _observe(primary, entry, waits)
+            elif kind == kinds_of.GET_NEAR and name in space_ttls:
+                reads.add(primary)
+                _observe(primary, get_near(pending, i, name, primary, now_ms), waits)
             elif kind in kinds_of.READ_KINDS:
                 reads.add(primary)
                 self._read(pending, i, kind, name, primary, now_ms)

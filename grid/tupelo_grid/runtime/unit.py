@@ -23,6 +23,7 @@ from tupelo_grid.coordinator.keeper import GridState, TableKeeper
 from tupelo_grid.coordinator.port import StateStore, StoreError, next_incarnation
 from tupelo_grid.core.limits import Limits
 from tupelo_grid.core.membership import LeaseKeeper
+from tupelo_grid.core.near_source import UnitNearSource
 from tupelo_grid.core.persist_waits import PersistWaits
 from tupelo_grid.core.pump_source import UnitPumpSource
 from tupelo_grid.core.table import (
@@ -46,6 +47,7 @@ from tupelo_grid.runtime.process import Announce
 from tupelo_grid.runtime.servers import make_server, start_server
 from tupelo_grid.runtime.shell import UnitShell
 from tupelo_grid.telemetry.process import LoopLag
+from tupelo_grid.transport.near import NearStreams
 from tupelo_grid.transport.persisting import UnitPersisting
 from tupelo_grid.transport.replication import ReceiverProtocol, serve_replication
 from tupelo_grid.transport.route import RouteCache
@@ -198,7 +200,10 @@ class UnitProcess:
         replication_port = listener.sockets[0].getsockname()[1]
         server = make_server(config)
         lag = await stack.enter_async_context(LoopLag())
-        space = UnitSpaceServicer(shell, config, self._keeper, self._routes, self._persisting.wait)
+        near = NearStreams(UnitNearSource(self.unit), config, self._keeper.state.grid_id)
+        space = UnitSpaceServicer(
+            shell, config, self._keeper, self._routes, self._persisting.wait, near
+        )
         data_pb2_grpc.add_SpaceServicer_to_server(space, server)  # type: ignore[no-untyped-call]
         admin = UnitServicer(
             self.unit,

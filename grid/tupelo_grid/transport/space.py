@@ -10,6 +10,7 @@ from tupelo.v1.data_pb2 import RouteRequest, RouteResponse, SessionRequest, Sess
 from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.keeper import TableKeeper
 from tupelo_grid.runtime.shell import UnitShell
+from tupelo_grid.transport.near import NearStreams
 from tupelo_grid.transport.route import RouteCache
 from tupelo_grid.transport.rows import RowServicer, one_by_one
 from tupelo_grid.transport.rows_through import WaitPersisted
@@ -28,18 +29,24 @@ class UnitSpaceServicer(RowServicer):
         keeper: TableKeeper,
         routes: RouteCache,
         wait_persisted: WaitPersisted,
+        near: NearStreams,
     ) -> None:
         super().__init__(config, one_by_one(shell.execute), lambda: keeper.state, wait_persisted)
         self._shell = shell
         self._routes = routes
+        self._near = near
         self._streams = SessionStreams(shell.execute, config.session_frames_max)
 
     def drain(self) -> None:
         """Reads no more frames; what was read is answered."""
         self._streams.drain()
+        self._near.close()
 
     async def Session(self, request_iterator: object, context: Context) -> None:
         await self._streams.serve(context)
+
+    async def Near(self, request_iterator: object, context: Context) -> None:
+        await self._near.serve(context)
 
     async def Execute(self, request: SessionRequest, context: Context) -> SessionResponse:
         answer = self._shell.execute(request)

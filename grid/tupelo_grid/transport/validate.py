@@ -40,7 +40,9 @@ COUNT: Final = int(OpKind.OP_KIND_COUNT)
 SCAN: Final = int(OpKind.OP_KIND_SCAN)
 
 KINDS: Final = bytes(value for value in OpKind.values() if value)
-READS: Final = bytes([GET, OpKind.OP_KIND_CONTAINS, CALL_READ_ONLY, COUNT, SCAN])
+READS: Final = bytes(
+    [GET, OpKind.OP_KIND_CONTAINS, CALL_READ_ONLY, COUNT, SCAN, OpKind.OP_KIND_GET_NEAR]
+)
 # Puts of every sort carry the entry, calls their arguments, scans their limit.
 VALUED: Final = bytes(
     [
