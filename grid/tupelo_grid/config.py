@@ -23,6 +23,7 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         data_dir: state file, store file, logs and run files. Created when missing.
         units: number of processing units to start.
         unit_paths: folders of processing units (each with a unit.toml) that every unit loads.
+        unit_names: installed processing units (entry points of the group tupelo.units), likewise.
         partitions: of the grid; fixed when it is created. 1 to 4096.
         backups: in-sync copies beside the primary that placement aims at, 0 to 3.
         min_in_sync: replicas, primary included, without which writes are refused.
@@ -165,6 +166,7 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data_dir: str = ".tupelo"
     units: int = 3
     unit_paths: tuple[str, ...] = ()
+    unit_names: tuple[str, ...] = ()
     partitions: int = 256
     backups: int = 1
     min_in_sync: int = 1

@@ -94,6 +94,13 @@ def test_entries_by_cli(grid):
     assert grid.cli("get", "carts", "ann").returncode == ExitCode.NOT_FOUND
 
 
+def test_a_unit_that_is_installed_runs_beside_one_from_a_folder(grid):
+    made = grid.cli("call", "plugged.make", "key=a", "--json")
+    assert made.returncode == 0, made.stderr
+    assert json.loads(made.stdout.splitlines()[-1])["result"] == 7
+    assert json.loads(grid.cli("get", "plugged-things", "a").stdout) == {"key": "a", "number": 7}
+
+
 def test_spaces_are_listed(grid):
     names = {
         space["name"]

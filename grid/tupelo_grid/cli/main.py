@@ -93,9 +93,9 @@ def _add_up(commands: Any) -> None:
     up.add_argument(
         "--unit",
         action="append",
-        metavar="PATH",
-        dest="unit_paths",
-        help="folder of a processing unit that every unit loads; repeatable",
+        metavar="UNIT",
+        help="folder of a processing unit, or name of an installed one, that every unit loads; "
+        "repeatable",
     )
     up.add_argument(
         "--space",
@@ -239,9 +239,8 @@ def _add_store(commands: Any) -> None:
     store.add_argument(
         "--unit",
         action="append",
-        metavar="PATH",
-        dest="unit_paths",
-        help="folder of a processing unit whose spaces get tables; repeatable",
+        metavar="UNIT",
+        help="folder or name of a processing unit whose spaces get tables; repeatable",
     )
     store.add_argument(
         "--space",

@@ -12,7 +12,7 @@ import tomllib
 import types
 import typing
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,17 @@ def parse_setting(text: str) -> tuple[str, Any]:
     return name, _from_text(name, value, f"--set {name}")
 
 
+def units_given(given: Sequence[str] | None) -> dict[str, Any]:
+    """The settings that `--unit` values stand for: a folder, or the name of an installed unit.
+
+    What has a `/` or is a folder with a unit.toml is a folder; the rest are names.
+    """
+    if given is None:
+        return {}
+    folders = [text for text in given if os.sep in text or (Path(text) / "unit.toml").is_file()]
+    return {"unit_paths": folders, "unit_names": [text for text in given if text not in folders]}
+
+
 def check_config(config: GridConfig) -> None:
     """Raises CliError for values that make no grid."""
     for wrong, message in (
@@ -129,8 +140,16 @@ def check_config(config: GridConfig) -> None:
             raise CliError(
                 ExitCode.USAGE,
                 f"{path} is no processing unit: there is no unit.toml in it",
-                "--unit takes the folder of a processing unit, e.g. processing-units/airline",
+                "--unit takes the folder of a processing unit, e.g. processing-units/airline, or "
+                "the name of one that is installed",
             )
+    if config.unit_names:
+        from tupelo_grid.units.installed import check_installed
+
+        try:
+            check_installed(config.unit_names)
+        except FatalStartError as error:
+            raise CliError(ExitCode.USAGE, error.message, error.hint) from error
 
 
 def _check_launchers(config: GridConfig) -> None:

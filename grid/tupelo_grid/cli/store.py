@@ -10,19 +10,19 @@ import msgspec
 from tupelo.schema import SPACE_NAME, SpaceSchema, decode_schema
 
 from tupelo_grid.cli.output import CliError, ExitCode, say, say_json
-from tupelo_grid.cli.settings import load_config, parse_setting
+from tupelo_grid.cli.settings import load_config, parse_setting, units_given
 from tupelo_grid.config import GridConfig
 from tupelo_grid.runtime.errors import FatalStartError
 from tupelo_grid.store.factory import make_store
 from tupelo_grid.store.port import StoreAway
 from tupelo_grid.units.loader import load_units
 
-OPTIONS = ("store_url", "data_dir", "unit_paths", "spaces")
+OPTIONS = ("store_url", "data_dir", "spaces")
 
 
 def init(options: argparse.Namespace) -> int:
     """Raises CliError."""
-    given = {name: getattr(options, name) for name in OPTIONS}
+    given = {name: getattr(options, name) for name in OPTIONS} | units_given(options.unit)
     given |= dict(parse_setting(text) for text in options.set)
     config = load_config(given, options.config)
     try:
@@ -54,7 +54,7 @@ def _schemas(config: GridConfig, files: list[str]) -> dict[str, SpaceSchema]:
         if SPACE_NAME.fullmatch(name) is None:
             raise CliError(ExitCode.USAGE, f"{name!r} cannot name a space")
         found[name] = SpaceSchema(name)
-    found |= load_units(config.unit_paths).schemas
+    found |= load_units(config.unit_paths, config.unit_names).schemas
     for file in files:
         try:
             schema = decode_schema(Path(file).read_bytes())

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tupelo_grid.cli.output import CliError, ExitCode, say, say_warning
-from tupelo_grid.cli.settings import load_config, parse_setting
+from tupelo_grid.cli.settings import load_config, parse_setting, units_given
 from tupelo_grid.config import GridConfig, encode_config
 from tupelo_grid.deployment.child import (
     launched,
@@ -29,7 +29,6 @@ OPTIONS = (
     "port",
     "host",
     "data_dir",
-    "unit_paths",
     "spaces",
     "backups",
     "partitions",
@@ -40,7 +39,7 @@ POLL_S = 0.02
 
 
 def up(options: argparse.Namespace) -> int:
-    given = {name: getattr(options, name) for name in OPTIONS}
+    given = {name: getattr(options, name) for name in OPTIONS} | units_given(options.unit)
     given |= dict(parse_setting(text) for text in options.set)
     config = load_config(given, options.config)
     started = time.monotonic()

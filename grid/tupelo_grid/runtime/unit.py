@@ -67,7 +67,7 @@ SERVICES = ("tupelo.v1.Space", "tupelo.v1.Unit")
 
 async def run_unit(config: GridConfig, name: str, stop: asyncio.Event, announce: Announce) -> None:
     """Serves until `stop`, then hands its partitions over, drains to the store and returns."""
-    units = load_units(config.unit_paths)
+    units = load_units(config.unit_paths, config.unit_names)
     # What is loaded now lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Loading processing units from their folders.
+"""Loading processing units: from their folders, and those that are installed (installed.py).
 
     processing-units/airline/
         unit.toml         name = "airline", package = "airline"
@@ -20,7 +20,6 @@ import importlib
 import importlib.util
 import sys
 import tomllib
-import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,18 +31,11 @@ from tupelo.schema import SpaceSchema
 from tupelo.unit import ProcessingUnit
 
 from tupelo_grid.config import GridConfig
-from tupelo_grid.runtime.errors import FatalStartError
+from tupelo_grid.units.errors import UnitLoadError, import_failed
+from tupelo_grid.units.installed import load_installed
 from tupelo_grid.units.runner import UnitRunner
 
 MANIFEST: Final = "unit.toml"
-TRACEBACK_FRAMES_MAX: Final = 3
-
-
-class UnitLoadError(FatalStartError):
-    """A processing unit cannot be loaded."""
-
-    def __str__(self) -> str:
-        return f"{self.message}; {self.hint}" if self.hint else self.message
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,19 +76,23 @@ class LoadedUnits:
         return UnitRunner(self.units, partitions=partitions, config=config)
 
 
-def load_units(paths: Iterable[str | Path]) -> LoadedUnits:
-    """Loads the folders, in order. Raises UnitLoadError, also for names that are not unique."""
+def load_units(paths: Iterable[str | Path], names: Iterable[str] = ()) -> LoadedUnits:
+    """Loads folders, then installed units, in order.
+
+    Raises UnitLoadError, also for names that are not unique.
+    """
     units: list[ProcessingUnit] = []
-    where: dict[str, Path] = {}
-    for path in paths:
-        folder = Path(path).resolve()
-        unit = load_unit(folder)
+    where: dict[str, str] = {}
+    folders = [Path(path).resolve() for path in paths]
+    loaded = [(load_unit(folder), f"in {folder}") for folder in folders]
+    loaded += [(load_installed(name), "installed") for name in names]
+    for unit, place in loaded:
         if unit.name in where:
             raise UnitLoadError(
-                f"two processing units are named {unit.name!r}, in {where[unit.name]} and {folder}",
+                f"two processing units are named {unit.name!r}: {where[unit.name]} and {place}",
                 "rename one, or load only one",
             )
-        where[unit.name] = folder
+        where[unit.name] = place
         units.append(unit)
     check_spaces(units)
     return LoadedUnits(tuple(units))
@@ -200,7 +196,9 @@ def _import(folder: Path, manifest: Manifest) -> ModuleType:
                 f"{folder / MANIFEST} names module {name!r}, which does not exist",
                 "set `module` to the one that declares the ProcessingUnit",
             ) from None
-        raise _import_failed(folder, name, error) from error
+        raise import_failed(
+            f"{name} from {folder}", error, lambda file: file.is_relative_to(folder)
+        ) from error
 
 
 def _import_package(folder: Path, package: str) -> None:
@@ -230,21 +228,3 @@ def _import_package(folder: Path, package: str) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[package] = module
     spec.loader.exec_module(module)
-
-
-def _import_failed(folder: Path, module: str, error: BaseException) -> UnitLoadError:
-    """With the last frames that are the unit's own: the rest is import machinery."""
-    frames = [
-        f"{Path(frame.filename)}:{frame.lineno} in {frame.name}: {frame.line}"
-        for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename).is_relative_to(folder)
-    ]
-    lines = [
-        f"importing {module} from {folder} failed: {type(error).__name__}: {error}",
-        *(f"  at {frame}" for frame in frames[-TRACEBACK_FRAMES_MAX:]),
-    ]
-    if isinstance(error, ModuleNotFoundError):
-        hint = f"install {error.name!r} where the grid runs, or do without it"
-    else:
-        hint = "correct the code; the unit's own tests show it without a grid"
-    return UnitLoadError("\n".join(lines), hint)
