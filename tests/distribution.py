@@ -1,4 +1,4 @@
-"""A small distribution with processing units, as an installer leaves it: a package and a dist-info."""
+"""A small distribution with processing units, as pip leaves it: a package and a dist-info."""
 
 from __future__ import annotations
 

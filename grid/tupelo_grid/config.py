@@ -132,8 +132,11 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             cache; a partition with more bytes at once is forgotten there instead.
         near_lag_records_max: a near cache further behind than that forgets the partition.
         ttl_ms_max: the longest time to live that a write may ask for, in milliseconds.
-        router_frames_max, router_bytes_max: frames, and bytes of their keys and values, that one
+        router_frames_max, router_bytes_max: calls or frames of clients, and bytes of them, that one
             router holds at the same time; above either it answers OVERLOADED.
+        router_client_frames_max, router_client_bytes_max: likewise of one client's connection.
+        router_unit_frames_max, router_unit_bytes_max: likewise those that wait for one unit.
+        request_timeout_s_max: a router holds a call for so long at most, whatever it asks for.
         scan_entries_max: entries of one page of the unary Scan, and of one scan operation.
         scatter_max: partitions that one unary Count or Scan asks at the same time.
         keepalive_s: a connection on which nothing came for so long is pinged.
@@ -257,6 +260,11 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ttl_ms_max: int = 3_155_760_000_000  # a hundred years
     router_frames_max: int = 8192
     router_bytes_max: int = 256 * 1024 * 1024
+    router_client_frames_max: int = 2048
+    router_client_bytes_max: int = 64 * 1024 * 1024
+    router_unit_frames_max: int = 2048
+    router_unit_bytes_max: int = 64 * 1024 * 1024
+    request_timeout_s_max: float = 300.0
     scan_entries_max: int = 1000
     scatter_max: int = 64
     keepalive_s: float = 10.0

@@ -46,7 +46,9 @@ def test_nothing_is_imported_that_nobody_asked_for(site: Path) -> None:
 
 def test_a_name_that_is_not_installed_says_which_are(site: Path) -> None:
     install(site, "ticketing", {"ticketing": "ticketing.unit:unit"})
-    with pytest.raises(UnitLoadError, match=r"no processing unit named 'ticketin' is installed") as e:
+    with pytest.raises(
+        UnitLoadError, match=r"no processing unit named 'ticketin' is installed"
+    ) as e:
         load_installed("ticketin")
     assert "these are: " in e.value.message
     assert "ticketing" in e.value.message

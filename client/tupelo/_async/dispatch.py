@@ -38,6 +38,9 @@ class Operation(msgspec.Struct, gc=False, frozen=True):
 class Dispatcher:
     """The client's lanes, one a unit, and the way every operation takes through them.
 
+    Through a router it is one a unit as well: a frame waits for all its units, so that a unit that
+    does not answer would hold up calls to the others.
+
     Attributes:
         lanes: per partition, the lane to its primary; Nowhere while it has none.
         partitions: number of partitions of the grid.
@@ -56,7 +59,8 @@ class Dispatcher:
         self.lanes: list[Lane] = []
         self.timeout_s = config.timeout_s
         self.partitions = 0
-        self._by_address: dict[str, UnitLane] = {}
+        # By the address it leads to, and the unit behind that where it is a router's.
+        self._ways: dict[tuple[str, str], UnitLane] = {}
         self._retired: list[UnitLane] = []
         self._nowhere = Nowhere()
         self._cleaner = runtime.Background()
@@ -188,14 +192,14 @@ class Dispatcher:
 
     # Lanes.
 
-    def lane_to(self, address: str) -> UnitLane:
-        lane = self._by_address.get(address)
+    def _lane(self, address: str, behind: str) -> UnitLane:
+        lane = self._ways.get((address, behind))
         if lane is None:
             lane = UnitLane(
                 address, self.config, self.routes, self.sessions, self.budget, self.guard
             )
             lane.belongs = lambda partition: self.lanes[partition] is lane
-            self._by_address[address] = lane
+            self._ways[address, behind] = lane
         return lane
 
     def owner_of(self, partition: int) -> str:
@@ -209,16 +213,14 @@ class Dispatcher:
         if self.closed:
             return
         if self.config.routing == "router":
-            addresses = (self.routes.router,) * table.partitions
+            ways = [(self.routes.router, unit) for unit in table.addresses]
         else:
-            addresses = table.addresses
-        lanes: list[Lane] = [
-            self.lane_to(address) if address else self._nowhere for address in addresses
-        ]
+            ways = [(address, "") for address in table.addresses]
+        lanes: list[Lane] = [self._lane(*way) if way[0] else self._nowhere for way in ways]
         self.lanes = lanes
         self.partitions = table.partitions
-        used = set(addresses)
-        for address, lane in list(self._by_address.items()):
+        used = set(ways)
+        for way, lane in list(self._ways.items()):
             rows = lane.take_back()
             for row in rows:
                 place = lanes[row[2]]
@@ -226,8 +228,8 @@ class Dispatcher:
                     place.push([row])
                 else:
                     lane.bounce(row)
-            if address not in used:
-                del self._by_address[address]
+            if way not in used:
+                del self._ways[way]
                 self._retired.append(lane)
         if self._retired:
             self._cleaner.start(self._clean)
@@ -239,13 +241,14 @@ class Dispatcher:
             await lane.drain()
             await lane.close()
             self._retired.pop(0)
-            if lane.address not in self._by_address and lane.address not in self.routes.seeds:
+            kept = {address for address, _ in self._ways} | set(self.routes.seeds)
+            if lane.address not in kept:
                 await self.routes.drop_channel(lane.address)
 
     async def close(self) -> None:
         """Ends all lanes; what is pending fails."""
         self.closed = True
         await self._cleaner.close()
-        lanes = [*self._by_address.values(), *self._retired]
+        lanes = [*self._ways.values(), *self._retired]
         for lane in lanes:
             await lane.close()

@@ -255,6 +255,8 @@ class Merger:
         """`index`: of an operation, or the number of operations + that of a group."""
         if code == UNKNOWN and not self._is_write(index):
             code = NOT_TRIED
+            if error is not None:
+                error = detail(ResultCode.NOT_READY, error.message)
         if code == UNKNOWN:
             self._maybe.add(index)
         if code < 16:

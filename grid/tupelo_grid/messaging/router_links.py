@@ -32,7 +32,7 @@ def client_config(config: GridConfig) -> ClientConfig:
         frames_in_flight=2,
         message_bytes_max=config.message_bytes_max,
         frame_bytes_max=config.message_bytes_max // 4,
-        queue_batches_max=config.router_frames_max,
+        queue_batches_max=config.router_unit_frames_max,
         keepalive_s=config.keepalive_s,
         keepalive_timeout_s=config.keepalive_timeout_s,
     )
@@ -61,6 +61,13 @@ class RouterRoutes(RouteKeeper):
     def known(self) -> RouteTable | None:
         """None until there is a grid."""
         return self._table
+
+    def unit_at(self, address: str) -> str:
+        """For messages: the unit that listens there, with its address."""
+        for lease in self._keeper.state.leases.values():
+            if lease.address == address:
+                return f"{lease.unit} ({address})"
+        return address
 
     async def refresh(self) -> bool:
         """Reads the state store, at most once in `route_interval_s`; False while it is away."""

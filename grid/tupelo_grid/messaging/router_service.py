@@ -6,13 +6,21 @@ import asyncio
 from typing import Any
 
 import grpc.aio
-from tupelo.v1.data_pb2 import RouteRequest, RouteResponse, SessionRequest, SessionResponse
+from tupelo.v1.data_pb2 import (
+    BatchResult,
+    OpBatch,
+    RouteRequest,
+    RouteResponse,
+    SessionRequest,
+    SessionResponse,
+)
 
 from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.keeper import TableKeeper
 from tupelo_grid.messaging.router import Router
 from tupelo_grid.messaging.router_persisting import RouterPersisting
-from tupelo_grid.transport.rows import RowServicer, one_by_one
+from tupelo_grid.transport.deadlines import time_left_s
+from tupelo_grid.transport.rows import RowServicer
 from tupelo_grid.transport.session import SessionStreams
 
 SERVICE = "tupelo.v1.Space"
@@ -25,9 +33,7 @@ class RouterServicer(RowServicer):
 
     def __init__(self, config: GridConfig, router: Router, keeper: TableKeeper) -> None:
         self._persisting = RouterPersisting(config, lambda: keeper.state)
-        super().__init__(
-            config, one_by_one(router.execute), lambda: keeper.state, self._persisting.wait
-        )
+        super().__init__(config, self._one, lambda: keeper.state, self._persisting.wait)
         self._router = router
         self._streams = SessionStreams(router.execute, config.session_frames_max)
 
@@ -49,11 +55,15 @@ class RouterServicer(RowServicer):
         await self._persisting.close()
 
     async def Session(self, request_iterator: object, context: Context) -> None:
-        await self._streams.serve(context)
+        client = context.peer()
+        await self._streams.serve(context, lambda request: self._router.execute(request, client))
 
     async def Execute(self, request: SessionRequest, context: Context) -> SessionResponse:
-        answer = self._router.execute(request)
+        answer = self._router.execute(request, context.peer(), time_left_s(context))
         return await answer if isinstance(answer, asyncio.Future) else answer
+
+    async def _one(self, batch: OpBatch, context: Context) -> BatchResult:
+        return (await self.Execute(SessionRequest(batches=[batch]), context)).results[0]
 
     async def Route(self, request: RouteRequest, context: Context) -> RouteResponse:
         return self._router.cache.answer(request)

@@ -12,7 +12,7 @@ from 1 may repeat the same call safely.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import grpc.aio
@@ -27,27 +27,25 @@ from tupelo.v1.data_pb2_grpc import SpaceServicer
 
 from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.keeper import GridState
+from tupelo_grid.transport.deadlines import row_timeout_s
 from tupelo_grid.transport.rows_codec import Place, RowCodec, value_json
-from tupelo_grid.transport.rows_scan import ScanPage, make_page_token, read_page_token
+from tupelo_grid.transport.rows_scan import ScanPage, read_page_token
+from tupelo_grid.transport.rows_scatter import ExecuteBatch, Scatter
 from tupelo_grid.transport.rows_through import WaitPersisted, is_declared, until_stored, was_written
 from tupelo_grid.transport.session import Execute
 from tupelo_grid.transport.status import Refused, answers_errors, detail, refused
 from tupelo_grid.transport.validate import oversized
 
 Context = grpc.aio.ServicerContext[Any, Any]
-ExecuteBatch = Callable[[pb.OpBatch], Awaitable[pb.BatchResult]]
 
 SCAN_LIMIT_DEFAULT: Final = 100
 _SESSION_ATTEMPTS_MAX: Final = 3
-
-_pack: Final = msgspec.msgpack.Encoder().encode
-_page: Final = msgspec.msgpack.Decoder(list[tuple[bytes, bytes, int]])
 
 
 def one_by_one(execute: Execute) -> ExecuteBatch:
     """A server's way to execute frames, for batches."""
 
-    async def execute_batch(batch: pb.OpBatch) -> pb.BatchResult:
+    async def execute_batch(batch: pb.OpBatch, context: Context) -> pb.BatchResult:
         answer = execute(pb.SessionRequest(batches=[batch]))
         response = answer if isinstance(answer, pb.SessionResponse) else await answer
         return response.results[0]
@@ -70,8 +68,8 @@ class RowServicer(SpaceServicer):
 
     Args:
         config: limits.
-        execute: carries out a batch. It may be given anything; it answers, and raises TupeloError
-            at most.
+        execute: carries out a batch of an RPC. It may be given anything; it answers, and raises
+            TupeloError at most.
         state: the newest state of the grid, e.g. `lambda: keeper.state`.
         wait_persisted: answers WaitPersisted; raises TupeloError at most.
     """
@@ -89,6 +87,7 @@ class RowServicer(SpaceServicer):
         self._row_wait = wait_persisted
         self._row_codec = RowCodec(state())
         self._row_sessions = Sessions(new_session_id, config.session_window // 2)
+        self._row_scatter = Scatter(config, execute, state, self._explained)
 
     @answers_errors
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:
@@ -135,7 +134,7 @@ class RowServicer(SpaceServicer):
         batch = self._batch(kind, request.space, place, b"", context)
         if request.expected_version:
             batch.expected_versions.append(request.expected_version)
-        done = await self._write(batch, request.session, request.op_number)
+        done = await self._write(batch, request.session, request.op_number, context)
         await self._through(done, request.write_through, request.space, context)
         return _written(done)
 
@@ -149,9 +148,9 @@ class RowServicer(SpaceServicer):
         kind = kinds.CALL_READ_ONLY if info.read_only else kinds.CALL
         batch = self._batch(kind, request.command, Place(b"", partition), arguments, context)
         if info.read_only:
-            done = await self._run(batch)
+            done = await self._run(batch, context)
         else:
-            done = await self._write(batch, request.session, request.op_number)
+            done = await self._write(batch, request.session, request.op_number, context)
             await self._through(done, request.write_through, "", context)
         if done.code == ResultCode.APPLICATION_ERROR:
             raise _application_error(done.value)
@@ -162,15 +161,15 @@ class RowServicer(SpaceServicer):
 
     @answers_errors
     async def Count(self, request: pb.CountRequest, context: Context) -> pb.CountResponse:
-        """All partitions, `scatter_max` at a time. Not a snapshot: each counts at its moment."""
+        """All partitions, `scatter_max` at a time. Not a snapshot: each counts at its moment.
+
+        The error names partitions that do not answer and their units, in `partitions_failed` and
+        `units_failed` of its fields; `counted` partitions had `count` entries before.
+        """
         codec = self._codec()
         codec.space(request.space)
-        total, deadline = 0, self._deadline(context)
-        step = self._row_config.scatter_max
-        for first in range(0, codec.partitions, step):
-            partitions = range(first, min(first + step, codec.partitions))
-            counts = await self._scatter(kinds.COUNT, request.space, partitions, b"", b"", deadline)
-            total += sum(int(msgspec.msgpack.decode(count)) for count in counts)
+        deadline = self._deadline(context)
+        total = await self._row_scatter.count(request.space, codec.partitions, deadline, context)
         return pb.CountResponse(count=total)
 
     @answers_errors
@@ -178,7 +177,8 @@ class RowServicer(SpaceServicer):
         """Partition by partition, in order of key bytes within each.
 
         An entry that is there all the time of a scan is seen exactly once. A page ends at `limit`
-        entries (at most scan_entries_max) or about 1 MiB, whichever comes first.
+        entries (at most scan_entries_max) or about 1 MiB, whichever comes first, and before a
+        partition that does not answer; a page that would begin with it is an error like Count's.
         """
         codec = self._codec()
         codec.space(request.space)
@@ -186,29 +186,9 @@ class RowServicer(SpaceServicer):
         limit = min(request.limit or SCAN_LIMIT_DEFAULT, self._row_config.scan_entries_max)
         page = ScanPage(limit, partition, after)
         deadline = self._deadline(context)
-        while page.partition < codec.partitions and page.wanted:
-            stop = min(page.partition + page.width, codec.partitions)
-            asked = range(page.partition, stop)
-            wanted = _pack([page.wanted])
-            try:
-                answers = await self._scatter(
-                    kinds.SCAN, request.space, asked, page.after, wanted, deadline
-                )
-            except Refused as error:
-                if int(error.detail.code) != ResultCode.VALUE_TOO_LARGE or page.width == 1:
-                    raise
-                # The entries of so many partitions do not fit one message.
-                page.width = 1
-                continue
-            page.take([_page.decode(answer) for answer in answers], self._scan_width)
-        if page.partition < codec.partitions:
-            page.response.next_page_token = make_page_token(page.partition, page.after)
-        return page.response
-
-    @property
-    def _scan_width(self) -> int:
-        # The answers of all partitions asked at once must fit one message.
-        return max(1, min(self._row_config.scatter_max, self._row_config.message_bytes_max >> 21))
+        return await self._row_scatter.scan(
+            request.space, codec.partitions, page, deadline, context
+        )
 
     def _codec(self) -> RowCodec:
         state = self._row_state()
@@ -221,7 +201,7 @@ class RowServicer(SpaceServicer):
         place = codec.place(codec.space(request.space), request.key, request.key_json)
         batch = self._batch(kind, request.space, place, b"", context)
         batch.strict = request.strict
-        return await self._run(batch)
+        return await self._run(batch, context)
 
     async def _put(
         self, kind: int, request: pb.PutRequest, expected: int, context: Context
@@ -239,7 +219,7 @@ class RowServicer(SpaceServicer):
             batch.ttls_ms.append(request.ttl_ms)
         if expected:
             batch.expected_versions.append(expected)
-        done = await self._write(batch, request.session, request.op_number)
+        done = await self._write(batch, request.session, request.op_number, context)
         await self._through(done, request.write_through, request.space, context)
         return _written(done)
 
@@ -257,9 +237,7 @@ class RowServicer(SpaceServicer):
             await until_stored(self._row_wait, done.token, self._deadline(context), not asked)
 
     def _deadline(self, context: Context) -> float:
-        left_s = context.time_remaining()
-        limit_s = self._row_config.request_timeout_s
-        return time.monotonic() + (limit_s if left_s is None else max(0.0, min(left_s, limit_s)))
+        return time.monotonic() + row_timeout_s(context, self._row_config)
 
     def _batch(
         self, kind: int, target: str, place: Place, value: bytes, context: Context
@@ -277,7 +255,9 @@ class RowServicer(SpaceServicer):
             raise Refused(faults[0])
         return batch
 
-    async def _write(self, batch: pb.OpBatch, session: int, op_number: int) -> Done:
+    async def _write(
+        self, batch: pb.OpBatch, session: int, op_number: int, context: Context
+    ) -> Done:
         """Under the caller's token, or one of this server's own session."""
         if bool(session) != bool(op_number):
             raise InvalidArgument("give both session and op_number (from 1), or neither")
@@ -287,11 +267,11 @@ class RowServicer(SpaceServicer):
             # A caller of single rows says nothing of its floor; half a window behind is safe,
             # since what falls below it is refused and never run again.
             batch.acked_below = max(1, op_number - self._row_config.session_window // 2)
-            return await self._run(batch)
+            return await self._run(batch, context)
         for _ in range(_SESSION_ATTEMPTS_MAX - 1):
             own, number = self._own_token(batch)
             try:
-                return await self._run(batch)
+                return await self._run(batch, context)
             except Refused as error:
                 if int(error.detail.code) != ResultCode.SESSION_EXPIRED:
                     raise
@@ -302,7 +282,7 @@ class RowServicer(SpaceServicer):
                 own.answered(number, number + 1)
         own, number = self._own_token(batch)
         try:
-            return await self._run(batch)
+            return await self._run(batch, context)
         finally:
             own.answered(number, number + 1)
 
@@ -314,9 +294,9 @@ class RowServicer(SpaceServicer):
         batch.op_numbers.append(number)
         return session, number
 
-    async def _run(self, batch: pb.OpBatch) -> Done:
+    async def _run(self, batch: pb.OpBatch, context: Context) -> Done:
         """Raises Refused for what was not carried out."""
-        result = await self._row_execute(batch)
+        result = await self._row_execute(batch, context)
         self._check(batch, result)
         partition = batch.partitions[0]
         epoch = result.epochs[0] if result.epochs else 0
@@ -355,29 +335,6 @@ class RowServicer(SpaceServicer):
         except ValueError:
             name = f"result code {code}"
         return pb.ErrorDetail(code=code, message=name)  # type: ignore[arg-type]
-
-    async def _scatter(
-        self,
-        kind: int,
-        space: str,
-        partitions: range,
-        after: bytes,
-        value: bytes,
-        deadline: float,
-    ) -> list[bytes]:
-        """The value of one operation on each partition; `after` is for the first one only."""
-        count = len(partitions)
-        batch = pb.OpBatch(
-            timeout_ms=timeout_ms(deadline - time.monotonic()),
-            targets=[space],
-            kinds=bytes([kind]) * count,
-            partitions=partitions,
-            keys=[after, *[b""] * (count - 1)],
-            values=[value] * count if value else (),
-        )
-        result = await self._row_execute(batch)
-        self._check(batch, result)
-        return list(result.values)
 
 
 def _written(done: Done) -> pb.WriteResponse:

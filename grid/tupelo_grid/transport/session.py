@@ -60,9 +60,12 @@ class SessionStreams:
     def open_streams(self) -> int:
         return len(self._open)
 
-    async def serve(self, context: Context) -> None:
-        """The body of the Session RPC; returns when the client closes its side, or at `drain`."""
-        stream = _Stream(context, self._execute, self._frames_max)
+    async def serve(self, context: Context, execute: Execute | None = None) -> None:
+        """The body of the Session RPC; returns when the client closes its side, or at `drain`.
+
+        `execute`: of this stream, instead of that of all.
+        """
+        stream = _Stream(context, execute or self._execute, self._frames_max)
         if self._draining:
             return
         self._open.add(stream)
