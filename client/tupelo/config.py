@@ -56,7 +56,8 @@ class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         retry_burst: retries allowed at once, after a time without any.
         retry_per_s: retries allowed per second whatever the number of operations.
         backoff_base_s, backoff_max_s: the pause before retry n is drawn evenly from
-            0 to min(backoff_max_s, backoff_base_s * 2**n) ("full jitter").
+            0 to min(backoff_max_s, backoff_base_s * 2**n) ("full jitter"); 1.3**n while a
+            partition is between two owners.
         stall_s: after so long without an answer the partition table is asked for, again and again,
             and what has moved to another unit is sent there.
         sweep_s: how precisely deadlines are kept.

@@ -22,6 +22,10 @@ NOT_SENT: Final = 256
 DEADLINE: Final = 257
 CLOSED: Final = 258
 
+# A partition without an owner gets one within moments. The longest pause is then 0.6 times what was
+# waited already, so that little is added to that; overload is left more time, by doubling.
+MOVING_GROWTH: Final = 1.3
+
 
 class Failure(msgspec.Struct, frozen=True):
     """One attempt that brought no answer of the operation itself.
@@ -102,12 +106,14 @@ class RetryBudget:
         return True
 
 
-def backoff_s(attempt: int, base_s: float, max_s: float, chance: float) -> float:
-    """Full jitter: evenly between 0 and min(max_s, base_s * 2**attempt); `chance` in [0, 1).
+def backoff_s(
+    attempt: int, base_s: float, max_s: float, chance: float, growth: float = 2.0
+) -> float:
+    """Full jitter: evenly between 0 and min(max_s, base_s * growth**attempt); `chance` in [0, 1).
 
     Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
-    return chance * min(max_s, base_s * float(1 << min(attempt, 32)))
+    return chance * min(max_s, base_s * growth ** min(attempt, 32))
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
@@ -160,7 +166,8 @@ class Attempts:
         quick = verdict is Verdict.RESESSION or (moved and attempt == 0)
         delay_s = 0.0
         if not quick:
-            delay_s = backoff_s(attempt, self._policy.base_s, self._policy.max_s, chance)
+            growth = MOVING_GROWTH if verdict is Verdict.REROUTE else 2.0
+            delay_s = backoff_s(attempt, self._policy.base_s, self._policy.max_s, chance, growth)
         if now + delay_s >= self.deadline:
             raise self._error(failure, "the time of the call ran out")
         return Decision(

@@ -48,6 +48,7 @@ class Grid:
         self.reader = ViewReader()
         self.controllers = [Controller(settings)]
         self.reasons: list[str] = []
+        self.seen_dead: set[str] = set()
         self.numbers = 0
         self.state.txn([], {GRID_KEY: encode(GridInfo("00" * 16, partitions, backups))})
 
@@ -74,6 +75,7 @@ class Grid:
     def kill(self, incarnation: str, seen: bool = False) -> None:
         self.units[incarnation].alive = False
         if seen:
+            self.seen_dead.add(incarnation)
             for controller in self.controllers:
                 controller.saw_death(incarnation)
 
@@ -179,7 +181,10 @@ class Grid:
             if old is None:
                 assert new.epoch == 1
                 continue
-            assert new.in_sync == old.config.in_sync, "the controller changed an in-sync set"
+            gone = set(old.config.in_sync) - set(new.in_sync)
+            assert gone <= self.seen_dead, "the controller took somebody out who may live"
+            assert set(new.in_sync) <= set(old.config.in_sync), "the controller let somebody in"
+            assert not gone or new.epoch > old.config.epoch
             if new.primary == old.config.primary:
                 assert new.epoch == old.config.epoch
                 continue

@@ -66,7 +66,8 @@ def test_a_creation_that_was_cut_short_is_finished_and_never_repeated() -> None:
     assert all(len(t.puts) <= TXN_OPERATIONS_MAX for t in (first, *rest))
     grid.apply(first)
     other = Controller(SETTINGS)  # another coordinator goes on, with the units that are left
-    other.saw_death("unit-1#1")
+    grid.controllers = [other]
+    grid.kill("unit-1#1", seen=True)
     for txn in other.step(grid.view(), grid.now):
         grid.apply(txn)
     assert len(grid.view().parts) == 300
@@ -98,9 +99,38 @@ def test_a_death_that_was_seen_is_acted_on_at_once() -> None:
         old, new = before.parts[partition].config, versioned.config
         if old.primary == first:
             assert new.epoch == old.epoch + 1
-            assert new.in_sync == old.in_sync  # the paused old primary may be the last copy
+            # Its memory went with its process: it is nobody's last copy.
+            assert new.in_sync == old.in_sync[1:]
             assert new.primary == old.in_sync[1]
     assert grid.fenced(first)
+
+
+def test_whoever_only_seems_dead_stays_in_the_set() -> None:
+    """If the promoted is dead as well, a paused old primary is the last copy."""
+    grid, (first, *_) = started()
+    before = grid.view()
+    grid.kill(first)
+    while not grid.fenced(first):
+        grid.now += 0.1
+        for name in grid.running:
+            grid.renew(grid.units[name])
+        grid.control()
+    for partition, versioned in grid.view().parts.items():
+        old, new = before.parts[partition].config, versioned.config
+        assert new.in_sync == old.in_sync
+        assert (new.primary != old.primary) == (old.primary == first)
+
+
+def test_without_a_survivor_the_set_is_kept_as_it_was() -> None:
+    """Somebody who seems dead may return, and is looked for there."""
+    grid, names = started(units=2)
+    before = grid.view()
+    for name in names:
+        grid.kill(name, seen=True)
+    grid.control()
+    for partition, versioned in grid.view().parts.items():
+        assert versioned.config.state is PartitionState.LOST
+        assert versioned.config.in_sync == before.parts[partition].config.in_sync
 
 
 def test_only_in_sync_members_are_promoted() -> None:
@@ -240,7 +270,9 @@ def test_a_dead_backup_stays_in_the_set_until_the_primary_takes_it_out() -> None
     grid.control()
     assert grid.fenced(first)
     for partition, versioned in grid.view().parts.items():
-        assert versioned.config.in_sync == before.parts[partition].config.in_sync
+        old = before.parts[partition].config
+        if old.primary != first:
+            assert versioned.config.in_sync == old.in_sync
 
 
 def test_leases_of_the_dead_are_forgotten_once_nobody_mentions_them() -> None:

@@ -101,6 +101,20 @@ def names(deployment):
     return [run.name for run in deployment.processes()]
 
 
+async def test_who_died_unseen_is_reported_by_the_next_control(config, mode):
+    """Control and a unit die together; the unit's lease need not be waited for."""
+    runs = {run.name: run for run in await control_that_fails(config)}
+    killed = runs["unit-1"]
+    os.kill(killed.pid, signal.SIGKILL)
+    await until(lambda: not is_alive(killed))
+    deaths = Deaths()
+    async with LocalDeployment(config, deaths, Drains()) as deployment:
+        async with asyncio.timeout(5):
+            assert await deaths.seen.get() == killed.incarnation
+        await deployment.ready()
+        assert deaths.seen.empty()
+
+
 async def control_that_fails(config):
     """Leaves the children running; returns them."""
     runs = []

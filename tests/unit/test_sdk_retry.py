@@ -53,6 +53,21 @@ def test_the_pause_is_drawn_from_zero_to_a_doubling_bound(attempt: int, chance: 
     assert pause == pytest.approx(chance * min(1.0, 0.01 * 2**attempt))
 
 
+def test_who_looks_for_a_new_owner_never_waits_much_longer_than_it_has_waited() -> None:
+    """A fail-over of 0.2 s must not become one of 0.4 s; overload is left more time."""
+    tried, waited_s = attempts(), 0.0
+    for _ in range(20):
+        longest = tried.after(failure(ResultCode.NOT_READY), 0.0, 0.999, moved=False).delay_s
+        assert longest <= max(0.04, 0.75 * waited_s)
+        waited_s += longest / 2
+    busy = attempts()
+    pauses = [
+        busy.after(failure(ResultCode.OVERLOADED), 0.0, 0.999, moved=False).delay_s
+        for _ in range(5)
+    ]
+    assert pauses[4] == pytest.approx(16 * pauses[0])
+
+
 def test_a_budget_is_a_burst_and_then_a_share_of_the_operations() -> None:
     bucket = RetryBudget(0.5, 3, 0.0, now=0.0)
     assert [bucket.spend(0.0) for _ in range(4)] == [True, True, True, False]

@@ -11,6 +11,7 @@ controller, or an answer that was lost do no harm: the swap fails, and the next 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -106,7 +107,7 @@ class Controller:
             self._alive = alive
             self._steady_since = now
         steady = now - self._steady_since >= self._settings.settle_s
-        return Members(members.live, members.incarnations, members.placeable, steady)
+        return replace(members, steady=steady)
 
     def _create(
         self, view: View, members: Members, targets: Sequence[tuple[str, ...]], now: float

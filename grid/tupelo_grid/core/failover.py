@@ -237,12 +237,15 @@ def _best(
 
 
 def _promoted(config: PartitionConfig, candidate: str, members: Members) -> PartitionConfig:
-    """The in-sync set stays as it is: to shrink it is the new primary's business.
+    """The in-sync set keeps whoever may only seem dead: to shrink it is the new primary's business.
 
-    If the candidate is dead too, a paused old primary in the set is the last copy.
+    If the candidate is dead too, a paused old primary in the set is the last copy. A process that
+    was seen to end is no copy any more, and the new primary need not first take it out.
     """
+    in_sync = tuple([m for m in config.in_sync if m not in members.ended])
     return msgspec.structs.replace(
         config,
+        in_sync=in_sync if candidate else config.in_sync,
         epoch=config.epoch + 1,
         primary=candidate,
         learner=config.learner if candidate and config.learner in members.live else "",

@@ -24,7 +24,7 @@ from tupelo_grid.config import GridConfig, encode_config
 from tupelo_grid.deployment.child import Child, start_child, stop_processes
 from tupelo_grid.deployment.supervisor import Supervisor
 from tupelo_grid.runtime.errors import FatalStartError
-from tupelo_grid.runtime.runfiles import RunFile, live_processes
+from tupelo_grid.runtime.runfiles import RunFile, dead_processes, live_processes
 
 log = logging.getLogger(__name__)
 
@@ -90,10 +90,15 @@ class LocalDeployment:
         """
         leftovers = live_processes(self._config.data_dir)
         leftovers.pop("control", None)
+        # Nobody saw these end, but they have: their leases need not be waited for.
+        ended = dead_processes(self._config.data_dir)
         self._check_adoptable(leftovers)
         unready = [run for run in leftovers.values() if not run.address]
         await asyncio.to_thread(stop_processes, unready, self._config.stop_timeout_s)
         await asyncio.to_thread(self._config_path.write_bytes, encode_config(self._config))
+        for run in ended.values():
+            if run.incarnation:
+                await self._on_child_death(run.incarnation)
         self._messaging = self._supervise("messaging", MESSAGING, leftovers.get(MESSAGING))
         writers = {writer_name(number) for number in range(1, self._config.writers + 1)}
         writers |= {name for name, run in leftovers.items() if run.role == "writer"}

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from tupelo.errors import Overloaded, ResultCode, TupeloError
-from tupelo.retry import backoff_s
+from tupelo.retry import MOVING_GROWTH, backoff_s
 from tupelo.routing import RouteTable
 from tupelo.v1.data_pb2 import BatchResult, ErrorDetail, OpBatch, SessionRequest, SessionResponse
 
@@ -183,7 +183,8 @@ class Router:
             return
         config = self.routes.config
         await self.routes.refresh()
-        delay_s = backoff_s(attempt, config.backoff_base_s, config.backoff_max_s, random.random())
+        longest = config.backoff_base_s, config.backoff_max_s
+        delay_s = backoff_s(attempt, *longest, random.random(), MOVING_GROWTH)
         await asyncio.sleep(max(0.0, min(delay_s, deadline - time.monotonic())))
 
 

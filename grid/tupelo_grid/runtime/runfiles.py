@@ -100,6 +100,16 @@ def live_processes(data_dir: str | Path) -> dict[str, RunFile]:
     return found
 
 
+def dead_processes(data_dir: str | Path) -> dict[str, RunFile]:
+    """Those that have ended and left their run files: they were killed."""
+    found = {}
+    for path in sorted(run_dir(data_dir).glob("*.json")):
+        run = _read(path)
+        if run is not None and not is_alive(run):
+            found[run.name] = run
+    return found
+
+
 def _read(path: Path) -> RunFile | None:
     """None for a file that is gone or is no run file: it then names no process to care for."""
     try:
