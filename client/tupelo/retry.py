@@ -22,7 +22,7 @@ NOT_SENT: Final = 256
 DEADLINE: Final = 257
 CLOSED: Final = 258
 
-# A partition without an owner gets one within moments. The longest pause is then 0.6 times what was
+# A partition without an owner gets one within moments. The longest pause is then 0.8 times what was
 # waited already, so that little is added to that; overload is left more time, by doubling.
 MOVING_GROWTH: Final = 1.3
 

@@ -249,13 +249,17 @@ class Checks:
             self._all_in_sync_hold(number)
 
     def _follows(self, number: int, before: PartitionConfig, config: PartitionConfig) -> None:
-        """One step at a time: another primary, or a member less, or the learner in."""
+        """One step at a time: another primary, or a member less, or the learner in. With another
+        primary go those whose process has ended, and nobody who may only seem dead."""
         if config.epoch != before.epoch + (config.primary != before.primary):
             raise Violation(f"epoch of {number} went from {before} to {config}")
         left = set(before.in_sync) - set(config.in_sync)
         new = set(config.in_sync) - set(before.in_sync)
-        changed = config.epoch != before.epoch
-        if len(left) + len(new) > 1 or (changed and (left or new)) or new - {before.learner}:
+        if config.epoch != before.epoch:
+            wrong = bool(new) or any(member in self._world.units for member in left)
+        else:
+            wrong = len(left) + len(new) > 1 or bool(new - {before.learner})
+        if wrong:
             raise Violation(f"in-sync set of {number} went from {before} to {config}")
         if config.primary and config.primary not in config.in_sync:
             raise Violation(f"{config.primary} leads {number} out of sync: {config}")
