@@ -51,6 +51,20 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             the same partition again for so long, as long as there are others.
         moves_per_unit_max: partitions that a unit may receive at the same time.
 
+        durability: "memory": the copies of the in-sync set are in memory; "disk": each member also
+            has its own on disk before a write is acknowledged, and comes back with it.
+        fsync: "always": an acknowledged write is safe on disk; "interval": it was handed to the
+            system, and is safe after `fsync_interval_s`: the loss of power of all machines at once
+            may lose as much.
+        fsync_interval_s: see fsync.
+        disk_dir: where units keep their journals, a folder each; "": `<data_dir>/journal`.
+        disk_bytes_max: of one unit's journal on disk; above it writes get OVERLOADED.
+        disk_segment_bytes: a file of the journal is followed by the next when it has so many.
+        disk_snapshot_bytes_min: a partition is not written anew for fewer bytes of records.
+        disk_rewrite_bytes: of partitions written anew in one batch, so that writes need not wait
+            long behind them.
+        disk_retry_s: pause before a disk that was full is tried again.
+
         key_bytes_max, value_bytes_max: per key and value.
         message_bytes_max: of one gRPC message or replication frame.
         replication_bytes_max: of one replication frame: several batches may share one.
@@ -190,6 +204,16 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     settle_s: float = 1.0
     learner_retry_s: float = 10.0
     moves_per_unit_max: int = 8
+
+    durability: Literal["memory", "disk"] = "memory"
+    fsync: Literal["always", "interval"] = "always"
+    fsync_interval_s: float = 1.0
+    disk_dir: str = ""
+    disk_bytes_max: int = 16 * 1024 * 1024 * 1024
+    disk_segment_bytes: int = 64 * 1024 * 1024
+    disk_snapshot_bytes_min: int = 1024 * 1024
+    disk_rewrite_bytes: int = 4 * 1024 * 1024
+    disk_retry_s: float = 0.2
 
     key_bytes_max: int = 64 * 1024
     value_bytes_max: int = 4 * 1024 * 1024

@@ -54,6 +54,8 @@ class Receiver:
         self.adopt = adopt
         self.inbound: dict[str, Inbound] = {}
         self.audit: TakeAudit = _no_audit
+        # Whoever asks for these is refused until it is known what becomes of what we hold of them.
+        self.withheld: Container[int] = ()
         # Replicas that differ from their primary's at the same record.
         self._damaged: set[int] = set()
         self._members: dict[int, int] = {}
@@ -159,7 +161,7 @@ class Receiver:
         inbound.refused.discard(number)
         inbound.accepted.discard(number)
         inbound.builders.pop(number, None)
-        if not self._current(inbound, number, epoch):
+        if number in self.withheld or not self._current(inbound, number, epoch):
             inbound.refused.discard(number)
             return self._position(number, refused=True)
         self._members[number] = max(revision, self._members.get(number, 0))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from tupelo_grid.core.rejoin import without_behind
 from tupelo_grid.core.statestore import TXN_OPERATIONS_MAX, Txn
 from tupelo_grid.core.table import (
     FENCED,
@@ -72,6 +73,7 @@ def promote_returned(view: View, members: Members, lengths: JournalLengths) -> l
             for member in config.in_sync
             if member in members.live and members.live[member].revision > versioned.revision
         ]
+        config, back = without_behind(config, back)
         if not back:
             continue
         returned = msgspec.structs.replace(config, in_sync=tuple(back))

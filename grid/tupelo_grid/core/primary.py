@@ -33,11 +33,13 @@ class Peers:
         link: the stream to a peer, made when first asked for.
         silent: whether nothing was heard of a peer for too long, or its lease is fenced.
         swaps: changes of configuration to be asked of the state store.
+        durable: up to where a replica is on this unit's disk; None: nothing waits for a disk.
     """
 
     link: Callable[[str], Link]
     silent: Callable[[str], bool]
     swaps: list[Swap]
+    durable: Callable[[Partition], int] | None = None
 
 
 class Primary:
@@ -122,8 +124,8 @@ class Primary:
         """Commits what everybody has. True: the commit rose, or the role became ready."""
         if self.doubt and not self.ready:
             return False
-        partition = self.partition
-        commit = partition.journal.last
+        partition, durable = self.partition, self.peers.durable
+        commit = partition.journal.last if durable is None else durable(partition)
         for progress in self.need:
             if progress.acked < commit:
                 commit = progress.acked

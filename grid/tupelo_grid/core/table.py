@@ -70,6 +70,8 @@ class PartitionConfig(msgspec.Struct, frozen=True):
         leaving: advice: the primary should take it out of the in-sync set; "" for none.
         load: the entries are in the store only; the primary must load them before it serves, and
             clears the mark before its first answer.
+        behind: of a LOST partition, members that came back from a disk which may lack the newest
+            records, each with the epoch and sequence of the last it has.
     """
 
     epoch: int
@@ -80,6 +82,7 @@ class PartitionConfig(msgspec.Struct, frozen=True):
     leaving: str = ""
     load: bool = False
     state: PartitionState = PartitionState.OK
+    behind: tuple[tuple[str, int, int], ...] = ()
 
 
 class Lease(msgspec.Struct, frozen=True):

@@ -51,7 +51,12 @@ async def run_control(
         store = await stack.enter_async_context(_open_state(config))
         grid = await ensure_grid(store, config)
         await finish(store)
-        stack.push_async_callback(take_down, store)
+        if config.durability == "disk":
+            log.info("entries stay on the units' disks: nothing is taken down at the end")
+        else:
+            # Also what was left by a grid with disks that was shut down, and now has none.
+            await take_down(store, again=True)
+            stack.push_async_callback(take_down, store)
         log.info("grid %s: %d partitions, %d backups", grid.grid_id, grid.partitions, grid.backups)
         controller = ControllerLoop(store, config, MachineClock(), LengthsAsker(config))
         deployment = LocalDeployment(config, controller.saw_death, on_shutdown=controller.hold)

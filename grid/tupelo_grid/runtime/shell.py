@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from tupelo.errors import ResultCode
 from tupelo.v1.data_pb2 import BatchResult, OpBatch, SessionRequest, SessionResponse
@@ -17,6 +18,7 @@ from tupelo_grid.core.frames import Ack, Frame
 from tupelo_grid.core.swaps import SwapResult
 from tupelo_grid.core.table import unit_of
 from tupelo_grid.core.unit import Unit
+from tupelo_grid.runtime.disk import Journaling
 from tupelo_grid.runtime.names import Names
 from tupelo_grid.runtime.swapping import Swapper
 from tupelo_grid.transport.columns import to_batch, to_result
@@ -47,6 +49,9 @@ class UnitShell:
         grid_id: 16 bytes; a batch that names another grid is refused.
         routes: the answer for clients whose table is old.
         names: the spaces and commands there are.
+
+    Attributes:
+        journal: what acknowledgements wait for; None in a unit without a disk.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class UnitShell:
         self._partitions = partitions
         self._names = names
         self._flush_due = False
+        self.journal: Journaling | None = None
         self._swapper = Swapper(store, self._swapped)
         self._loop = asyncio.get_running_loop()
         self.connections = PeerConnections(
@@ -154,6 +160,8 @@ class UnitShell:
             self._loop.call_soon(self._flush)
         for swap in self.unit.take_swaps():
             self._swapper.start(swap)
+        if self.journal is not None:
+            self.journal.writer.kick()
 
     def _complete(self, pending: Pending) -> None:
         call = pending.token
@@ -176,10 +184,15 @@ class UnitShell:
         own = unit_of(self.unit.me)
         return self._config.way(own, lease.unit, lease.replication_address)
 
-    def receive(self, frame: Frame) -> Ack | None:
+    def receive(self, frame: Frame, answer: Callable[[Ack], None]) -> None:
+        """`answer` is called with the acknowledgement, at once unless that waits for the disk."""
         ack = self.unit.receive(frame)
+        if ack is not None:
+            if self.journal is None:
+                answer(ack)
+            else:
+                self.journal.hold(partial(answer, ack))
         self.after()
-        return ack
 
     def _acknowledged(self, ack: Ack) -> None:
         self.unit.acknowledged(ack)

@@ -29,16 +29,17 @@ from tupelo_grid.core.table import (
 log = logging.getLogger(__name__)
 
 
-async def take_down(store: StateStore) -> None:
-    """After every process of the grid has stopped."""
+async def take_down(store: StateStore, again: bool = False) -> None:
+    """After every process of the grid has stopped. `again`: it may have been done, or not asked
+    for, when they did."""
     try:
-        if await _mark(store):
+        if await _mark(store, again):
             await finish(store)
     except StoreError as error:
         log.warning("the table could not be taken down: %s", error)
 
 
-async def _mark(store: StateStore) -> bool:
+async def _mark(store: StateStore, again: bool) -> bool:
     """Raises the epoch base in one step, where every partition is in the store."""
     snapshot = await store.read("")
     epochs = {
@@ -50,7 +51,7 @@ async def _mark(store: StateStore) -> bool:
         drained |= decode_drained(snapshot.entries[key].value).items()
     left = len(epochs.items() - drained)
     if left or not epochs:
-        if left:
+        if left and not again:
             log.warning("%d partitions were not drained to the store; they are kept", left)
         return False
     entry = snapshot.entries[GRID_KEY]

@@ -12,6 +12,7 @@ import gc
 import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 
 from msgspec.structs import replace
 from tupelo.schema import SpaceSchema, encode_schema
@@ -21,6 +22,7 @@ from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.client import RemoteStateStore
 from tupelo_grid.coordinator.keeper import GridState, TableKeeper
 from tupelo_grid.coordinator.port import StateStore, StoreError, next_incarnation
+from tupelo_grid.core.durable import DurableUnit
 from tupelo_grid.core.limits import Limits
 from tupelo_grid.core.membership import LeaseKeeper
 from tupelo_grid.core.near_source import UnitNearSource
@@ -39,6 +41,7 @@ from tupelo_grid.core.table import (
 from tupelo_grid.core.unit import Unit
 from tupelo_grid.messaging.transport import make_pump
 from tupelo_grid.runtime.clock import MachineClock
+from tupelo_grid.runtime.disk import Journaling, Opened, open_journal
 from tupelo_grid.runtime.errors import FatalStartError
 from tupelo_grid.runtime.leasing import LeaseLoop
 from tupelo_grid.runtime.loading import Loader
@@ -78,8 +81,12 @@ async def run_unit(config: GridConfig, name: str, stop: asyncio.Event, announce:
         keeper = await stack.enter_async_context(TableKeeper(store, config))
         await _find_grid(keeper, config)
         await publish(store, units)
-        incarnation = await _incarnation(store, name)
-        process = UnitProcess(config, name, incarnation, store, keeper, units)
+        journal = None
+        if config.durability == "disk":
+            grid_id, begin = keeper.state.grid_id.hex(), partial(_incarnation, store, name)
+            journal = await open_journal(stack, config, name, grid_id, store, begin)
+        incarnation = journal.place.me if journal else await _incarnation(store, name)
+        process = UnitProcess(config, name, incarnation, store, keeper, units, journal)
         await process.serve(stack, stop, announce)
 
 
@@ -140,6 +147,7 @@ class UnitProcess:
         store: StateStore,
         keeper: TableKeeper,
         units: LoadedUnits,
+        journal: Opened | None = None,
     ) -> None:
         grid = keeper.state.grid
         assert grid is not None
@@ -156,7 +164,12 @@ class UnitProcess:
         self._changed = asyncio.Event()
         self._follow_spaces(keeper.state.spaces)
         runner = units.runner(partitions=grid.partitions, config=config)
-        self.unit = Unit(incarnation, self._clock, limits_of(config), runner, self._space_ttls)
+        core = (self._clock, limits_of(config), runner, self._space_ttls)
+        self._journal: Journaling | None = None
+        self.unit = Unit(incarnation, *core)
+        if journal is not None:
+            self.unit = durable = DurableUnit(journal.place, journal.recovered, *core)
+            self._journal = Journaling(durable, journal, store, config)
         self._loader = Loader(self.unit, config, keeper.state.grid_id, self._clock)
         self._routes = RouteCache(lambda: keeper.state)
         self.shell = UnitShell(
@@ -169,6 +182,9 @@ class UnitProcess:
             grid.partitions,
             Names(self._space_ttls, runner.knows, keeper, self._clock),
         )
+        if self._journal is not None:
+            self.shell.journal = self._journal
+            self._journal.after = self.shell.after
         waits = PersistWaits(config.persist_waits_max)
         self.pump = make_pump(
             config,
@@ -188,6 +204,8 @@ class UnitProcess:
         config, shell = self._config, self.shell
         host = config.host_of(self._name)
         connections: set[ReceiverProtocol] = set()
+        if self._journal is not None:
+            await stack.enter_async_context(self._journal.writer)
         listener = await serve_replication(
             host,
             self._keeper.state.grid_id,
@@ -212,7 +230,7 @@ class UnitProcess:
             self.pump,
             lambda: self._state,
             self.pump.drain,
-            lambda: {"loop_lag_p99_us": lag.p99_us(), **digest_counters(self.unit)},
+            lambda: {"loop_lag_p99_us": lag.p99_us(), **self._counters()},
             lambda: self._keeper.entries,
         )
         admin_pb2_grpc.add_UnitServicer_to_server(admin, server)  # type: ignore[no-untyped-call]
@@ -235,6 +253,8 @@ class UnitProcess:
                 tasks.create_task(shell.run_ticks(), name="ticks"),
                 tasks.create_task(self._loader.run(), name="loader"),
             ]
+            if self._journal is not None:
+                loops.append(tasks.create_task(self._journal.run(), name="journal"))
             async with self.pump:
                 announce({"address": self._address, "incarnation": self._incarnation})
                 await stop.wait()
@@ -298,6 +318,10 @@ class UnitProcess:
     def _follow_spaces(self, spaces: Mapping[str, SpaceSchema]) -> None:
         self._schemas.update(spaces)
         self._space_ttls.update({name: schema.ttl_ms for name, schema in spaces.items()})
+
+    def _counters(self) -> dict[str, int]:
+        disk = self._journal.counters() if self._journal is not None else {}
+        return {**digest_counters(self.unit), **disk}
 
 
 def digest_counters(unit: Unit) -> dict[str, int]:

@@ -33,6 +33,9 @@ CONNECT_TIMEOUT_S: Final = 1.0
 RECONNECT_S_MIN: Final = 0.05
 RECONNECT_S_MAX: Final = 0.5
 
+Receive = Callable[[Frame, Callable[[Ack], None]], None]
+"""Takes a frame in, and calls what it was given with the acknowledgement, if there is one."""
+
 
 class FrameProtocol(asyncio.Protocol):
     """Cuts a byte stream into frames.
@@ -82,12 +85,12 @@ class FrameProtocol(asyncio.Protocol):
 
 
 class ReceiverProtocol(FrameProtocol):
-    """The backup's side: hands frames to `receive` and sends what it answers."""
+    """The backup's side: hands frames to `receive`, with the way to answer them."""
 
     def __init__(
         self,
         grid_id: bytes,
-        receive: Callable[[Frame], Ack | None],
+        receive: Receive,
         frame_bytes_max: int,
         connections: set[ReceiverProtocol],
     ) -> None:
@@ -107,9 +110,10 @@ class ReceiverProtocol(FrameProtocol):
         message = pb.ReplicationFrame.FromString(body)
         if message.grid_id != self._grid_id:
             raise BadFrame("it belongs to another grid")
-        ack = self._receive(decode_frame(message))
-        if ack is not None:
-            self.send(encode_ack(ack, self._grid_id).SerializeToString())
+        self._receive(decode_frame(message), self._answer)
+
+    def _answer(self, ack: Ack) -> None:
+        self.send(encode_ack(ack, self._grid_id).SerializeToString())
 
 
 class SenderProtocol(FrameProtocol):
@@ -243,7 +247,7 @@ class PeerConnections:
 async def serve_replication(
     host: str,
     grid_id: bytes,
-    receive: Callable[[Frame], Ack | None],
+    receive: Receive,
     frame_bytes_max: int,
     connections: set[ReceiverProtocol],
 ) -> asyncio.Server:

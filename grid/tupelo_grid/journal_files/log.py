@@ -1,0 +1,132 @@
+"""The files of a unit's journal, as the one thread that writes sees them."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from tupelo_grid.core.disk import Batch
+from tupelo_grid.core.disk_format import Item, encode_items, seal
+from tupelo_grid.journal_files.folder import SYNCED, Folder
+from tupelo_grid.journal_files.recovery import Recovered, pack_synced
+
+# What a disk without room answers.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class DiskFull(Exception):
+    """There is no room; the journal is as it was before. The text says where."""
+
+
+class Log:
+    """Appends batches. Not thread-safe: one thread, after `open`.
+
+    Every life begins a file of its own, so that what an earlier one left is never written to.
+    """
+
+    def __init__(self, folder: Folder, found: Recovered, segment_bytes: int) -> None:
+        self.folder = folder
+        self.segments = found.segments
+        self._segment_bytes = segment_bytes
+        self._file = -1
+        self._mark = -1
+        self._size = 0
+        self._next = found.last + 1
+        self._durable = found.last
+        self._unsynced = False
+
+    def open(self) -> None:
+        """Raises OSError."""
+        self._mark = os.open(
+            self.folder.path / SYNCED, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644
+        )
+
+    def close(self) -> None:
+        for handle in (self._file, self._mark):
+            if handle >= 0:
+                os.close(handle)
+        self._file = self._mark = -1
+
+    # -- writing
+
+    def write(self, batch: Batch, sync: bool) -> None:
+        """Appends a batch, and with `sync` returns when it is on disk.
+
+        Raises DiskFull, with nothing of it written, and OSError when the disk fails otherwise.
+        """
+        before = (self._next, self._size, self._file)
+        written: list[tuple[list[Item], int, int]] = []
+        try:
+            for items in batch.payloads():
+                if self._file < 0 or self._size >= self._segment_bytes:
+                    self._begin_file()
+                block = seal(encode_items(items), self._next, self._durable)
+                _write_all(self._file, block, self._size)
+                self._size += len(block)
+                written.append((items, self._next, len(block)))
+                self._next += 1
+            if sync:
+                os.fdatasync(self._file)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            self._take_back(*before)
+            raise DiskFull(str(self.folder.path)) from error
+        for items, number, size in written:
+            self.segments.note(items, number, size)
+        self._unsynced = not sync
+        if sync:
+            self._synced()
+
+    def sync(self) -> None:
+        """Raises OSError."""
+        if self._unsynced:
+            os.fdatasync(self._file)
+            self._unsynced = False
+            self._synced()
+
+    def _synced(self) -> None:
+        """The mark is not synced itself: after a loss of power it may be older, never newer."""
+        self._durable = self._next - 1
+        os.pwrite(self._mark, pack_synced(self._durable), 0)
+
+    def _begin_file(self) -> None:
+        if self._file >= 0:
+            os.fdatasync(self._file)
+            os.close(self._file)
+            self._file = -1
+        path = self.folder.file(self._next)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        self._file = os.open(path, flags, 0o644)
+        self._size = 0
+        self.segments.files[self._next] = 0
+        self.folder.sync()
+
+    def _take_back(self, number: int, size: int, file: int) -> None:
+        """Ends the journal where it ended before the batch. Raises OSError."""
+        for first in [first for first in self.segments.files if first >= number]:
+            del self.segments.files[first]
+            self.folder.file(first).unlink(missing_ok=True)
+        self._next, self._size = number, size
+        if self._file != file:
+            if self._file >= 0:
+                os.close(self._file)
+            last = self.folder.file(next(reversed(self.segments.files), 0))
+            self._file = os.open(last, os.O_WRONLY | os.O_CLOEXEC) if file >= 0 else -1
+        if self._file >= 0:
+            os.ftruncate(self._file, size)
+
+    def clean(self) -> int:
+        """Removes files that are not needed; how many. Raises OSError."""
+        gone = self.segments.unneeded()
+        for first in gone:
+            self.folder.file(first).unlink(missing_ok=True)
+            del self.segments.files[first]
+        return len(gone)
+
+
+def _write_all(file: int, data: bytes, at: int) -> None:
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(file, view, at)
+        view, at = view[count:], at + count
