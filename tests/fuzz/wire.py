@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import zlib
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -122,9 +123,9 @@ class ReplicationStreams(Stateless):
     def __init__(self) -> None:
         self.frames = 0
 
-    def _receive(self, frame: Frame) -> Ack | None:
+    def _receive(self, frame: Frame, answer: Callable[[Ack], None]) -> None:
         self.frames += 1
-        return Ack(frame.receiver, frame.sender, frame.stream_id, frame.position)
+        answer(Ack(frame.receiver, frame.sender, frame.stream_id, frame.position))
 
     async def one(self, rng: random.Random) -> bool:
         transport: Any = FakeTransport()

@@ -46,13 +46,20 @@ class Ledger:
         self._running: list[asyncio.Task[None]] = []
         self._goal = 0
         self._reached = asyncio.Event()
+        self._chances = [random.Random(task) for task in range(tasks)]
+        self._numbers = [0] * tasks
         self.known = Known()
 
     async def __aenter__(self) -> Self:
         self.grid = await tupelo.connect(self._address).__aenter__()
         self.carts = self.grid.space("carts")
-        self._running = [asyncio.create_task(self._work(number)) for number in range(self._tasks)]
+        self.begin()
         return self
+
+    def begin(self) -> None:
+        """All tasks, again after `finish`."""
+        self._stop = False
+        self._running = [asyncio.create_task(self._work(number)) for number in range(self._tasks)]
 
     async def __aexit__(
         self,
@@ -63,9 +70,13 @@ class Ledger:
         await self.finish()
         await self.grid.__aexit__(kind, error, trace)
 
+    def stop(self) -> None:
+        """No task begins anything more."""
+        self._stop = True
+
     async def finish(self) -> None:
         """What is under way ends first."""
-        self._stop = True
+        self.stop()
         await asyncio.gather(*self._running)
         self._running = []
 
@@ -77,10 +88,10 @@ class Ledger:
                 await self._reached.wait()
 
     async def _work(self, task: int) -> None:
-        chance = random.Random(task)
-        number = 0
+        chance = self._chances[task]
         while not self._stop:
-            number += 1
+            self._numbers[task] += 1
+            number = self._numbers[task]
             key = f"{task}/{chance.randrange(KEYS_A_TASK)}"
             kind = chance.random()
             if kind < 0.2:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.persistence import outage, poison
+from tests.persistence import outage, poison, power_loss
 
 
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
@@ -26,3 +26,12 @@ async def test_three_poison_rows_are_three_dead_letters_and_the_rest_is_stored(
 ) -> None:
     report = await poison.run(poison.Settings(rows=3000), tmp_path)
     assert report["ok"], report
+
+
+async def test_all_processes_are_killed_at_once_and_every_acknowledged_write_is_back(
+    tmp_path: Path,
+) -> None:
+    report = await power_loss.run(power_loss.Settings(rounds=1, writes=800), tmp_path)
+    assert report["ok"], report
+    assert report["processes_killed"] == [5]
+    assert report["acknowledged"] >= 800
