@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from tests.fuzz.front import FRONT
+from tests.fuzz.servers import SERVERS
 from tests.fuzz.wire import WIRE
 
-TARGETS: Final[dict[str, Any]] = {kind.name: kind for kind in (*FRONT, *WIRE)}
+TARGETS: Final[dict[str, Any]] = {kind.name: kind for kind in (*FRONT, *WIRE, *SERVERS)}
 
 
 def targets_of(names: str) -> Sequence[Any]:

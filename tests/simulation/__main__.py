@@ -44,6 +44,7 @@ def report(results: list[Result], elapsed_s: float) -> dict[str, object]:
         "undecided_keys": sum(result.undecided for result in results),
         "heal_s_max": round(max(result.healed_s for result in results), 2),
         "faults": dict(sorted(faults.items())),
+        "cpu_s": round(sum(result.seconds for result in results), 1),
         "elapsed_s": round(elapsed_s, 1),
     }
 

@@ -38,7 +38,7 @@ def decode_beat(data: bytes) -> Beat | None:
     """None for what is none."""
     try:
         return _decoder.decode(data)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
 

@@ -14,6 +14,7 @@ from tupelo.schema import SpaceSchema
 from tupelo.v1 import pump_pb2 as pb
 from tupelo.v1 import pump_pb2_grpc as pb_grpc
 
+from tupelo_grid.core.table import MALFORMED
 from tupelo_grid.store.port import Row, Store, StoreError
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class DataReader(pb_grpc.DataReaderServicer):
         async for row in self._store.read_rows(name):
             try:
                 partition = codec.locate(decode_key(row[0]), partitions)[1]
-            except TupeloError as error:
+            except (*MALFORMED, TupeloError) as error:
                 log.error("a row of %s has a key that is none, it is left out: %s", name, error)
                 continue
             if partition in wanted:
