@@ -21,6 +21,7 @@ from tupelo.errors import ResultCode
 from tupelo.v1 import admin_pb2, admin_pb2_grpc, data_pb2, data_pb2_grpc
 
 from tests.fake_partition import OK, Outcome, Partition
+from tests.fake_status import FakeStatus
 
 COPIES = 2
 
@@ -54,6 +55,7 @@ class FakeUnit(data_pb2_grpc.SpaceServicer, admin_pb2_grpc.AdminServicer):
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         data_pb2_grpc.add_SpaceServicer_to_server(self, server)
         admin_pb2_grpc.add_AdminServicer_to_server(self, server)
+        admin_pb2_grpc.add_UnitServicer_to_server(FakeStatus(self), server)
         port = server.add_insecure_port(self.address or "127.0.0.1:0")
         self.address = f"127.0.0.1:{port}"
         await server.start()
@@ -64,6 +66,12 @@ class FakeUnit(data_pb2_grpc.SpaceServicer, admin_pb2_grpc.AdminServicer):
         """Waits until so many requests have come, in all."""
         async with self.arrivals:
             await self.arrivals.wait_for(lambda: self.frames >= frames)
+
+    def owned(self) -> list[int]:
+        return [number for number, owner in enumerate(self.grid.owners) if owner is self]
+
+    async def opened(self) -> None:
+        await self.gate.wait()
 
     async def stop(self) -> None:
         if self.server is not None:

@@ -150,6 +150,10 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             router holds at the same time; above either it answers OVERLOADED.
         router_client_frames_max, router_client_bytes_max: likewise of one client's connection.
         router_unit_frames_max, router_unit_bytes_max: likewise those that wait for one unit.
+        routers: router processes beside the messaging process, which is one as well.
+        router_port: of router-1, router-2 has the next one and so on; 0: port + 2.
+        router_probe_s: a router asks units so often whether they serve their partitions.
+        router_unreachable_s: a partition that it did not reach for so long makes it NOT_SERVING.
         request_timeout_s_max: a router holds a call for so long at most, whatever it asks for.
         scan_entries_max: entries of one page of the unary Scan, and of one scan operation.
         scatter_max: partitions that one unary Count or Scan asks at the same time.
@@ -289,6 +293,10 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     router_unit_frames_max: int = 2048
     router_unit_bytes_max: int = 64 * 1024 * 1024
     request_timeout_s_max: float = 300.0
+    routers: int = 0
+    router_port: int = 0
+    router_probe_s: float = 1.0
+    router_unreachable_s: float = 5.0
     scan_entries_max: int = 1000
     scatter_max: int = 64
     keepalive_s: float = 10.0
@@ -321,6 +329,17 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def control_address(self) -> str:
         return f"{self.host_of('control')}:{self.control_port}"
+
+    @property
+    def router_addresses(self) -> dict[str, str]:
+        """Of all routers by the name of their process: messaging first."""
+        names = [f"router-{number}" for number in range(1, self.routers + 1)]
+        others = {name: f"{self.host_of(name)}:{self.router_port_of(name)}" for name in names}
+        return {"messaging": self.messaging_address, **others}
+
+    def router_port_of(self, name: str) -> int:
+        """`name`: "router-1", ..."""
+        return (self.router_port or self.port + 2) + int(name.rpartition("-")[2]) - 1
 
     def host_of(self, name: str) -> str:
         """The address that the process of that name binds."""

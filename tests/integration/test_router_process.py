@@ -92,6 +92,8 @@ async def messaging(tmp_path: Path) -> AsyncIterator[Process]:
         rpc_timeout_s=1.0,
         request_timeout_s=2.0,
         stop_timeout_s=2.0,
+        router_probe_s=0.2,
+        router_unreachable_s=0.5,
     )
     async with AsyncExitStack() as stack:
         grid = await stack.enter_async_context(FakeGrid())
@@ -145,6 +147,26 @@ async def test_a_fenced_primary_is_not_healthy(tmp_path: Path) -> None:
         await process.said(NOT_SERVING)
         process.rig.grid.fail_over(process.rig.grid.units[0])
         await process.rig.publish(fenced="unit-1")
+        await process.said(SERVING)
+
+
+async def test_a_unit_that_hangs_is_not_healthy_and_then_is_again(tmp_path: Path) -> None:
+    async with messaging(tmp_path) as process:
+        await process.rig.publish()
+        await process.said(SERVING)
+        process.rig.grid.units[1].gate.clear()
+        await process.said(NOT_SERVING)
+        stub: Any = health_pb2_grpc.HealthStub(process.channel)
+        said = {}
+        for service in ("", "tupelo.v1.Space", "tupelo.v1.Admin", "tupelo.v1.DataWriter"):
+            request = health_pb2.HealthCheckRequest(service=service)
+            said[service] = (await stub.Check(request, timeout=5)).status
+        assert list(said.values()) == [NOT_SERVING, NOT_SERVING, SERVING, SERVING]
+        admin: Any = admin_pb2_grpc.AdminStub(process.channel)
+        status = await admin.Status(admin_pb2.StatusRequest(), timeout=5)
+        assert [router.state for router in status.routers] == ["not serving"]
+        assert any("does not reach all partitions" in warning for warning in status.warnings)
+        process.rig.grid.units[1].gate.set()
         await process.said(SERVING)
 
 

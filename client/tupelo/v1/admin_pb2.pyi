@@ -147,7 +147,7 @@ class PumpStatus(_message.Message):
     def __init__(self, lag_records: _Optional[int] = ..., lag_s: _Optional[float] = ..., dead_letters: _Optional[int] = ..., persisted_records: _Optional[int] = ..., store: _Optional[str] = ..., error: _Optional[str] = ..., lag_bytes: _Optional[int] = ..., lag_records_max: _Optional[int] = ..., lag_bytes_max: _Optional[int] = ..., lag_partition: _Optional[int] = ..., lags: _Optional[_Iterable[_Union[PartitionLag, _Mapping]]] = ..., stopped_partitions: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("grid_id", "version", "units", "partitions", "pump", "table_version", "control_address", "warnings", "lost_partitions")
+    __slots__ = ("grid_id", "version", "units", "partitions", "pump", "table_version", "control_address", "warnings", "lost_partitions", "routers")
     GRID_ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     UNITS_FIELD_NUMBER: _ClassVar[int]
@@ -157,6 +157,7 @@ class StatusResponse(_message.Message):
     CONTROL_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     LOST_PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    ROUTERS_FIELD_NUMBER: _ClassVar[int]
     grid_id: str
     version: str
     units: _containers.RepeatedCompositeFieldContainer[UnitStatus]
@@ -166,7 +167,18 @@ class StatusResponse(_message.Message):
     control_address: str
     warnings: _containers.RepeatedScalarFieldContainer[str]
     lost_partitions: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, grid_id: _Optional[str] = ..., version: _Optional[str] = ..., units: _Optional[_Iterable[_Union[UnitStatus, _Mapping]]] = ..., partitions: _Optional[_Union[PartitionSummary, _Mapping]] = ..., pump: _Optional[_Union[PumpStatus, _Mapping]] = ..., table_version: _Optional[int] = ..., control_address: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ..., lost_partitions: _Optional[_Iterable[int]] = ...) -> None: ...
+    routers: _containers.RepeatedCompositeFieldContainer[RouterStatus]
+    def __init__(self, grid_id: _Optional[str] = ..., version: _Optional[str] = ..., units: _Optional[_Iterable[_Union[UnitStatus, _Mapping]]] = ..., partitions: _Optional[_Union[PartitionSummary, _Mapping]] = ..., pump: _Optional[_Union[PumpStatus, _Mapping]] = ..., table_version: _Optional[int] = ..., control_address: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ..., lost_partitions: _Optional[_Iterable[int]] = ..., routers: _Optional[_Iterable[_Union[RouterStatus, _Mapping]]] = ...) -> None: ...
+
+class RouterStatus(_message.Message):
+    __slots__ = ("id", "address", "state")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    address: str
+    state: str
+    def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., state: _Optional[str] = ...) -> None: ...
 
 class CreateSpaceRequest(_message.Message):
     __slots__ = ("name", "schema")

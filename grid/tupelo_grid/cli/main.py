@@ -109,6 +109,12 @@ def _add_up(commands: Any) -> None:
     up.add_argument(
         "--writers", type=int, metavar="N", help="data writers of their own, with NATS (default: 0)"
     )
+    up.add_argument(
+        "--routers",
+        type=int,
+        metavar="N",
+        help="routers beside that of --port, on port + 2 and so on (default: 0)",
+    )
     up.add_argument("--store-url", metavar="URL", help="SQLAlchemy URL (default: SQLite file)")
     up.add_argument("--config", metavar="FILE.toml", help="settings file")
     up.add_argument(

@@ -114,6 +114,11 @@ def check_config(config: GridConfig) -> None:
             not 0 <= config.writers <= 32,
             "writers must be 0 to 32: that many share the partitions",
         ),
+        (not 0 <= config.routers <= 32, "routers must be 0 to 32"),
+        (
+            (config.router_port or config.port + 2) + config.routers > 65536,
+            "there are not so many ports: lower router_port, port or routers",
+        ),
         (
             config.writers > 0 and config.pump_transport != "nats",
             "writers of their own need pump_transport=nats; without it messaging is the writer",

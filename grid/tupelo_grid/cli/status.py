@@ -70,6 +70,10 @@ def show(response: admin_pb2.StatusResponse, as_json: bool) -> None:
         f"under-replicated, {parts.lost} lost, {not_ready(parts)} not ready, {parts.moving} moving",
         "green" if parts.healthy == parts.total else "yellow",
     )
+    if response.routers:
+        states = ", ".join(f"{one.id} {one.address} {one.state}" for one in response.routers)
+        fine = all(one.state == "serving" for one in response.routers)
+        say(f"routers     {states}", "green" if fine else "yellow")
     pump = response.pump
     say(
         f"store       {pump.store or 'unknown'}: {pump.lag_records} changes behind "
@@ -127,6 +131,9 @@ def as_dict(response: admin_pb2.StatusResponse) -> dict[str, Any]:
             "store": pump.store,
             "error": pump.error,
         },
+        "routers": [
+            {"id": one.id, "address": one.address, "state": one.state} for one in response.routers
+        ],
         "warnings": list(response.warnings),
         "lost_partitions": list(response.lost_partitions),
     }

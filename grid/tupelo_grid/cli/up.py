@@ -34,6 +34,7 @@ OPTIONS = (
     "partitions",
     "store_url",
     "writers",
+    "routers",
 )
 POLL_S = 0.02
 
@@ -59,6 +60,9 @@ def up(options: argparse.Namespace) -> int:
     say(f"ready in {time.monotonic() - started:.1f} s", "bold green")
     say(f'  clients    {config.messaging_address}   tupelo.connect("{config.messaging_address}")')
     say(f"  units      {units}: " + ", ".join(unit.address for unit in status.units))
+    if config.routers:
+        others = ", ".join(one.address for one in status.routers if one.id != "messaging")
+        say(f"  routers    {config.routers}: {others}")
     say(f"  control    {config.control_address}")
     say(f"  data, logs {config.data_dir}")
     for warning in status.warnings:
@@ -184,6 +188,8 @@ def is_serving(status: Any, config: GridConfig) -> bool:
     parts = status.partitions
     running = sum(1 for unit in status.units if unit.state == "running")
     if not parts.total or running < config.units:
+        return False
+    if not parts.lost and any(router.state != "serving" for router in status.routers):
         return False
     if running > config.backups:
         return bool(parts.healthy + parts.lost == parts.total)

@@ -9,6 +9,7 @@ await admin.close()
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, NoReturn, Protocol
@@ -26,6 +27,7 @@ from tupelo_grid.core.table import space_key
 from tupelo_grid.deployment.draining import drain_store
 from tupelo_grid.deployment.letters import DataStoreError, DeadLetters
 from tupelo_grid.deployment.rolling import Restartable, RestartRefused, RollingRestart
+from tupelo_grid.deployment.routers import Routers, warnings_of
 from tupelo_grid.deployment.status import GridView
 from tupelo_grid.runtime.errors import FatalStartError
 from tupelo_grid.runtime.servers import open_channel
@@ -51,7 +53,7 @@ class Deployment(Restartable, Protocol):
 
 
 class GridAdmin(admin_pb2_grpc.AdminServicer):
-    """Serves Admin in either process of the virtualized middleware.
+    """Serves Admin in every process of the virtualized middleware.
 
     Args:
         store: of control itself, or the client of it in messaging.
@@ -84,15 +86,21 @@ class GridAdmin(admin_pb2_grpc.AdminServicer):
         other = config.messaging_address if deployment is not None else config.control_address
         self._other_name = other
         self._other = open_channel(config, other)
+        self._routers = Routers(config)
 
     async def close(self) -> None:
         await self._view.close()
+        await self._routers.close()
         await self._other.close(None)
 
     async def Status(
         self, request: admin_pb2.StatusRequest, context: Context
     ) -> admin_pb2.StatusResponse:
-        response = await self._view.status(request.lags)
+        response, routers = await asyncio.gather(
+            self._view.status(request.lags), self._routers.status()
+        )
+        response.routers.extend(routers)
+        response.warnings.extend(warnings_of(routers))
         if self._deployment is not None:
             response.warnings.extend(self._deployment.problems())
         pump = self._pump_stats() if self._pump_stats else await self._remote_pump(response)
@@ -214,7 +222,8 @@ class GridAdmin(admin_pb2_grpc.AdminServicer):
         context: Context,
     ) -> admin_pb2.DeadLettersResponse:
         if self._letters is None:
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"ask messaging: {self._other_name}")
+            where = self._config.messaging_address
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"ask messaging: {where}")
         try:
             return await work(self._letters)
         except ValueError as error:
@@ -240,7 +249,9 @@ class GridAdmin(admin_pb2_grpc.AdminServicer):
         return schema
 
     async def _remote_pump(self, response: admin_pb2.StatusResponse) -> admin_pb2.PumpStatus:
-        stub: Any = admin_pb2_grpc.AdminStub(self._other)  # type: ignore[no-untyped-call]
+        stub: Any = admin_pb2_grpc.AdminStub(  # type: ignore[no-untyped-call]
+            self._routers.channels["messaging"]
+        )
         try:
             answer: admin_pb2.StatusResponse = await stub.Status(
                 admin_pb2.StatusRequest(), timeout=2 * self._config.status_timeout_s

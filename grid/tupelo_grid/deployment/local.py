@@ -1,10 +1,10 @@
-"""The deployment manager of one machine: messaging, units and data writers as children of control.
+"""The deployment manager of one machine: messaging, routers, units and data writers as children.
 
     async with LocalDeployment(config, on_child_death) as deployment:
         await deployment.ready()            # FatalStartError in a child's own words
         announce({"address": ...})
         await stop.wait()
-    # left: units drained to the store and stopped, then writers and messaging
+    # left: units drained to the store and stopped, then writers, routers and messaging
 
 Children survive their parent. Left by an error after it was ready, the deployment leaves them
 running, and the next control process on the same data directory adopts them by their run files.
@@ -54,6 +54,10 @@ def writer_name(number: int) -> str:
     return f"writer-{number}"
 
 
+def router_name(number: int) -> str:
+    return f"router-{number}"
+
+
 class LocalDeployment:
     """Starts, watches, scales and stops the processes of a grid on this machine.
 
@@ -77,7 +81,8 @@ class LocalDeployment:
         self._config_path = config_path(config.data_dir)
         self._messaging: Supervisor | None = None
         self._units: dict[int, Supervisor] = {}
-        self._writers: dict[str, Supervisor] = {}
+        self._others: dict[str, Supervisor] = {}
+        """Data writers and routers: how many there are does not change."""
         self._adopted: set[str] = set()
         self._scaling = asyncio.Lock()
         self._was_ready = False
@@ -100,10 +105,11 @@ class LocalDeployment:
             if run.incarnation:
                 await self._on_child_death(run.incarnation)
         self._messaging = self._supervise("messaging", MESSAGING, leftovers.get(MESSAGING))
-        writers = {writer_name(number) for number in range(1, self._config.writers + 1)}
-        writers |= {name for name, run in leftovers.items() if run.role == "writer"}
-        for name in sorted(writers):
-            self._writers[name] = self._supervise("writer", name, leftovers.get(name))
+        others = {writer_name(number): "writer" for number in range(1, self._config.writers + 1)}
+        others |= {router_name(number): "router" for number in range(1, self._config.routers + 1)}
+        others |= {n: run.role for n, run in leftovers.items() if run.role in ("writer", "router")}
+        for name, role in sorted(others.items()):
+            self._others[name] = self._supervise(role, name, leftovers.get(name))
         numbers = set(range(1, self._config.units + 1))
         for name, run in leftovers.items():
             if run.role == "unit" and unit_number(name):
@@ -146,7 +152,7 @@ class LocalDeployment:
         return len(self._units)
 
     def processes(self) -> list[RunFile]:
-        """Those that run now: messaging, writers, then units by number."""
+        """Those that run now: messaging, routers and writers, then units by number."""
         return [s.child.run for s in self._supervisors() if s.child is not None and s.running]
 
     def problems(self) -> list[str]:
@@ -197,7 +203,7 @@ class LocalDeployment:
         await self._units[unit_number(name)].restart(timeout_s, stopped)
 
     async def shutdown(self, timeout_s: float) -> int:
-        """Drains all units to the store, stops them, then writers and messaging.
+        """Drains all units to the store, stops them, then everything else.
 
         Returns how many changes did not reach the store in `timeout_s`; 0 kills without draining,
         for a grid that never served. The second call does nothing.
@@ -214,12 +220,12 @@ class LocalDeployment:
             unit_stop_s = stop_s if unpersisted else stop_s + timeout_s
             await asyncio.gather(*(unit.stop(unit_stop_s) for unit in self._units.values()))
             rest = [] if self._messaging is None else [self._messaging]
-            await asyncio.gather(*(one.stop(stop_s) for one in [*self._writers.values(), *rest]))
+            await asyncio.gather(*(one.stop(stop_s) for one in [*self._others.values(), *rest]))
             return unpersisted
 
     def _supervisors(self) -> list[Supervisor]:
         units = [self._units[number] for number in sorted(self._units)]
-        others = [*self._writers.values(), *units]
+        others = [*self._others.values(), *units]
         return others if self._messaging is None else [self._messaging, *others]
 
     async def _detach(self, supervisors: list[Supervisor]) -> None:

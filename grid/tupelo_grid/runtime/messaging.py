@@ -8,39 +8,26 @@ there yet, the router answers NOT_READY within the caller's deadline.
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import AsyncExitStack
-from typing import Any, Final
+from typing import Any
 
 import grpc.aio
-from grpc_health.v1 import health_pb2
-from tupelo.v1 import admin_pb2, admin_pb2_grpc, data_pb2_grpc, pump_pb2_grpc
+from tupelo.v1 import admin_pb2, pump_pb2_grpc
 
 from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.client import RemoteStateStore
-from tupelo_grid.coordinator.keeper import GridState, TableKeeper
-from tupelo_grid.deployment.admin import SERVICE as ADMIN_SERVICE
+from tupelo_grid.coordinator.keeper import TableKeeper
 from tupelo_grid.deployment.admin import GridAdmin
 from tupelo_grid.deployment.letters import DeadLetters
 from tupelo_grid.messaging.reader import SERVICE as READER_SERVICE
 from tupelo_grid.messaging.reader import DataReader
-from tupelo_grid.messaging.router import Router
-from tupelo_grid.messaging.router_service import SERVICE as SPACE_SERVICE
-from tupelo_grid.messaging.router_service import RouterServicer
 from tupelo_grid.messaging.transport import make_nats_writer
 from tupelo_grid.messaging.writer import SERVICE as WRITER_SERVICE
 from tupelo_grid.messaging.writer import DataWriter, WriterStats
 from tupelo_grid.runtime.following import Schemas, first_state
+from tupelo_grid.runtime.front import serve_front
 from tupelo_grid.runtime.process import Announce
-from tupelo_grid.runtime.servers import make_checker, make_server, start_server
 from tupelo_grid.store.factory import make_store
-
-log = logging.getLogger(__name__)
-
-SERVICES: Final = (SPACE_SERVICE, ADMIN_SERVICE, WRITER_SERVICE, READER_SERVICE)
-
-# Answers that are ready get so long to leave after the last call has ended.
-STOP_GRACE_S: Final = 0.2
 
 
 async def run_messaging(
@@ -57,8 +44,6 @@ async def run_messaging(
         )
         keeper = await stack.enter_async_context(TableKeeper(state_store, config))
         state = await first_state(keeper, config)
-        router = Router(config, keeper)
-        stack.push_async_callback(router.close)
         schemas = Schemas(keeper)
         store = make_store(config, state.grid_id.hex())
         writer = await stack.enter_async_context(
@@ -78,9 +63,6 @@ async def run_messaging(
             letters=DeadLetters(store, lambda: keeper.state.spaces, writer.counted),
         )
         stack.push_async_callback(admin.close)
-        space = RouterServicer(config, router, keeper)
-        stack.push_async_callback(space.close)
-        server = make_server(config)
         reader = DataReader(
             store,
             lambda: keeper.state.spaces,
@@ -88,43 +70,17 @@ async def run_messaging(
             state.grid_id,
             on_their_way,
         )
-        _register(server, space, admin, writer)
-        pump_pb2_grpc.add_DataReaderServicer_to_server(  # type: ignore[no-untyped-call]
-            reader, server
-        )
-        health = _Health(keeper)
-        host = config.host_of(name)
-        port = await start_server(server, host, config.port, SERVICES, name, health.checker)
-        # Pushed last, so done first: nothing above goes while calls are under way.
-        stack.push_async_callback(_stop_serving, config, server, space, health)
-        await stack.enter_async_context(health)
-        announce({"address": f"{host}:{port}"})
+
+        def register(server: grpc.aio.Server) -> None:
+            add_writer: Any = pump_pb2_grpc.add_DataWriterServicer_to_server
+            add_reader: Any = pump_pb2_grpc.add_DataReaderServicer_to_server
+            add_writer(writer, server)
+            add_reader(reader, server)
+
+        more = (WRITER_SERVICE, READER_SERVICE)
+        address = await serve_front(stack, config, name, config.port, keeper, admin, more, register)
+        announce({"address": address})
         await stop.wait()
-
-
-def _register(
-    server: grpc.aio.Server, space: RouterServicer, admin: GridAdmin, writer: DataWriter
-) -> None:
-    data_pb2_grpc.add_SpaceServicer_to_server(space, server)  # type: ignore[no-untyped-call]
-    admin_pb2_grpc.add_AdminServicer_to_server(admin, server)  # type: ignore[no-untyped-call]
-    pump_pb2_grpc.add_DataWriterServicer_to_server(writer, server)  # type: ignore[no-untyped-call]
-
-
-async def _stop_serving(
-    config: GridConfig, server: grpc.aio.Server, space: RouterServicer, health: _Health
-) -> None:
-    """Accepts nothing new, lets what is under way end, and closes the connections."""
-    grace_s = config.stop_timeout_s / 2
-    await health.checker.enter_graceful_shutdown()
-    stopping = asyncio.create_task(server.stop(grace_s))
-    try:
-        async with asyncio.timeout(grace_s):
-            await space.drain()
-    except TimeoutError:
-        log.warning("calls under way did not end within %g s and are broken off", grace_s)
-    # Units keep their pump streams open for good; they send again what got no answer.
-    await server.stop(STOP_GRACE_S)
-    await stopping
 
 
 def pump_status(stats: WriterStats) -> admin_pb2.PumpStatus:
@@ -134,45 +90,4 @@ def pump_status(stats: WriterStats) -> admin_pb2.PumpStatus:
         persisted_records=stats.persisted_records,
         store=stats.store,
         error=stats.error,
-    )
-
-
-class _Health:
-    """Says SERVING for the Space service while every partition has a primary that holds a lease."""
-
-    def __init__(self, keeper: TableKeeper) -> None:
-        self.checker = make_checker()
-        self._keeper = keeper
-        self._changed = asyncio.Event()
-        self._changed.set()
-
-    async def __aenter__(self) -> _Health:
-        self._end = self._keeper.subscribe(lambda _: self._changed.set())
-        self._task = asyncio.create_task(self._follow(), name="health")
-        return self
-
-    async def __aexit__(self, *_: Any) -> None:
-        self._end()
-        self._task.cancel()
-        await asyncio.wait([self._task])
-
-    async def _follow(self) -> None:
-        serving = health_pb2.HealthCheckResponse.SERVING
-        not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            status = serving if all_have_primaries(self._keeper.state) else not_serving
-            await self.checker.set(SPACE_SERVICE, status)
-
-
-def all_have_primaries(state: GridState) -> bool:
-    """Whether every partition has a primary with an address and an unfenced lease."""
-    if not state.partitions:
-        return False
-    live = {name for name, lease in state.leases.items() if not lease.fenced and lease.address}
-    parts = state.table.parts
-    return all(
-        number in parts and parts[number].config.primary in live
-        for number in range(state.partitions)
     )

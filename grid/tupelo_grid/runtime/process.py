@@ -33,7 +33,7 @@ from tupelo_grid.runtime.signals import stop_on_signals
 
 __all__ = ["Announce", "FatalStartError", "RunRole", "main"]
 
-ROLES = ("control", "messaging", "unit", "writer")
+ROLES = ("control", "messaging", "router", "unit", "writer")
 
 Announce = Callable[[dict[str, Any]], None]
 RunRole = Callable[[GridConfig, str, asyncio.Event, Announce], Coroutine[Any, Any, None]]
