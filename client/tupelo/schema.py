@@ -52,6 +52,7 @@ class SpaceSchema(msgspec.Struct, frozen=True):
         table: of the store that holds the entries, "TABLE" or "SCHEMA.TABLE"; "": one named after
             the space. Typed spaces only.
         write_through: a write is answered only when the store has it.
+        read_through: an entry that is asked for and is not there is looked for in the store.
         columns: (field, column) of those fields whose column has another name.
 
     Raises ValueError for one that contradicts itself; decoding turns that into a ValidationError.
@@ -67,6 +68,7 @@ class SpaceSchema(msgspec.Struct, frozen=True):
     table: str = ""
     columns: tuple[tuple[str, str], ...] = ()
     write_through: bool = False
+    read_through: bool = False
 
     def __post_init__(self) -> None:
         names = [field.name for field in self.fields]
@@ -90,6 +92,8 @@ class SpaceSchema(msgspec.Struct, frozen=True):
             raise ValueError(f"ttl_ms of space {self.name!r} is below 0")
         if self.write_through and not self.persist:
             raise ValueError(f"space {self.name!r} is not stored, so it cannot be write-through")
+        if self.read_through and not self.persist:
+            raise ValueError(f"space {self.name!r} is not stored, so it cannot be read through")
         self._check_table(names)
 
     def _check_table(self, names: list[str]) -> None:

@@ -112,6 +112,7 @@ class ProcessingUnit:
         persist: bool = True,
         coalesce: bool = True,
         write_through: bool = False,
+        read_through: bool = False,
         table: str = "",
         columns: Mapping[str, str] | None = None,
     ) -> Space[E]:
@@ -128,6 +129,8 @@ class ProcessingUnit:
             coalesce: whether the store may skip versions that a newer one replaces soon after.
             write_through: a write is answered only when the store has it; then a call takes as long
                 as the store does, and raises NotPersisted while the store is away.
+            read_through: an entry that is asked for by its key, and is not there, is looked for in
+                the store, where somebody else may have put it. Scans and counts do not look there.
             table: a table of the store that is there already, "TABLE" or "SCHEMA.TABLE", to hold
                 the entries; "": one named after the space. docs/PERSISTENCE.md says what is needed.
             columns: field name -> column name, where they differ.
@@ -156,6 +159,7 @@ class ProcessingUnit:
             persist=persist,
             coalesce=coalesce,
             write_through=write_through,
+            read_through=read_through,
             table=table,
             columns=tuple((columns or {}).items()),
         )

@@ -135,7 +135,17 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             for at a time, for each of its 32 groups of partitions.
         persist_wait_s_max: a call that waits for the store is answered after so long at the latest.
         persist_waits_max: writes of one unit that calls wait for at the same time.
-        load_timeout_s: of one cold-start call that reads a unit's partitions from the store.
+        load_partitions: of a unit that one cold-start call reads from the store.
+        load_calls_max: such calls of one unit at the same time.
+        load_timeout_s: a call that brings nothing for so long is begun anew.
+        refresh_s_max: of one `tupelo refresh`.
+        read_through_s: an operation waits so long at most for an entry from the store; also what
+            the pause grows up to in which a store that is away is not asked.
+        read_through_keys_max: entries that wait in one unit to be read.
+        read_through_batch: entries read in one call.
+        read_through_calls_max: such calls of one unit at the same time.
+        read_through_absent_s: what the store does not have is not asked for again for so long.
+        read_through_absent_max: such entries remembered by one unit.
         drain_s: how long a shutdown waits for the store to have everything.
 
         connections_max: open connections to one server.
@@ -275,7 +285,16 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nats_pull_bytes_max: int = 8 * 1024 * 1024
     persist_wait_s_max: float = 60.0
     persist_waits_max: int = 10_000
-    load_timeout_s: float = 600.0
+    load_partitions: int = 32
+    load_calls_max: int = 2
+    load_timeout_s: float = 60.0
+    refresh_s_max: float = 600.0
+    read_through_s: float = 2.0
+    read_through_keys_max: int = 10_000
+    read_through_batch: int = 256
+    read_through_calls_max: int = 2
+    read_through_absent_s: float = 1.0
+    read_through_absent_max: int = 100_000
     drain_s: float = 30.0
 
     connections_max: int = 10_000

@@ -27,11 +27,13 @@ async def test_a_locked_store_is_away_and_comes_back(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_a_file_that_was_removed_is_not_written_to(tmp_path: Path) -> None:
+async def test_a_file_that_was_removed_is_neither_written_nor_read(tmp_path: Path) -> None:
     store = make_store(GridConfig(data_dir=str(tmp_path)), "aa" * 16)
     await store.claim({0: 1})
     for suffix in ("", "-wal", "-shm"):
         os.unlink(f"{tmp_path}/store.sqlite{suffix}")
+    with pytest.raises(StoreAway, match="removed or replaced"):
+        _ = [row async for row in store.read_rows("docs")]
     with pytest.raises(StoreAway, match="removed or replaced"):
         await store.apply([batch(0, 1, put("a", 1, 1))], SCHEMAS)
     # The next attempt finds an empty store, in which nothing is claimed.

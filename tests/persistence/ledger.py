@@ -74,10 +74,11 @@ class Ledger:
         """No task begins anything more."""
         self._stop = True
 
-    async def finish(self) -> None:
+    async def finish(self, timeout_s: float = 120.0) -> None:
         """What is under way ends first."""
         self.stop()
-        await asyncio.gather(*self._running)
+        async with asyncio.timeout(timeout_s):
+            await asyncio.gather(*self._running)
         self._running = []
 
     async def reach(self, acknowledged: int, timeout_s: float = 60.0) -> None:

@@ -196,6 +196,7 @@ class Grid:
         persist: bool = True,
         coalesce: bool = True,
         write_through: bool = False,
+        read_through: bool = False,
         timeout_s: float | None = None,
     ) -> Space[Any]:
         """Declares an untyped space; one of that name with the same settings is left as it is.
@@ -205,6 +206,8 @@ class Grid:
             persist: whether the data writer stores them.
             coalesce: whether the store may skip versions that a newer one replaces soon after.
             write_through: whether writes are answered only when the store has them.
+            read_through: whether an entry that is asked for and not there is looked for in the
+                store.
         """
         schema = SpaceSchema(
             name,
@@ -212,6 +215,7 @@ class Grid:
             persist=persist,
             coalesce=coalesce,
             write_through=write_through,
+            read_through=read_through,
         )
         await self._admin(
             "CreateSpace",

@@ -22,7 +22,7 @@ class UnitStatusRequest(_message.Message):
     def __init__(self, digests: bool = ..., lags: bool = ...) -> None: ...
 
 class UnitStatus(_message.Message):
-    __slots__ = ("id", "incarnation", "address", "state", "primaries", "backups", "entries", "memory_bytes", "lag_records", "lag_s", "journal_bytes", "pid", "ready_partitions", "cpu_s", "counters", "digests", "lag_bytes", "store_error", "lags", "stopped_partitions")
+    __slots__ = ("id", "incarnation", "address", "state", "primaries", "backups", "entries", "memory_bytes", "lag_records", "lag_s", "journal_bytes", "pid", "ready_partitions", "cpu_s", "counters", "digests", "lag_bytes", "store_error", "lags", "stopped_partitions", "load")
     class CountersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -50,6 +50,7 @@ class UnitStatus(_message.Message):
     STORE_ERROR_FIELD_NUMBER: _ClassVar[int]
     LAGS_FIELD_NUMBER: _ClassVar[int]
     STOPPED_PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
     id: str
     incarnation: str
     address: str
@@ -70,7 +71,20 @@ class UnitStatus(_message.Message):
     store_error: str
     lags: _containers.RepeatedCompositeFieldContainer[PartitionLag]
     stopped_partitions: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, id: _Optional[str] = ..., incarnation: _Optional[str] = ..., address: _Optional[str] = ..., state: _Optional[str] = ..., primaries: _Optional[int] = ..., backups: _Optional[int] = ..., entries: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., lag_records: _Optional[int] = ..., lag_s: _Optional[float] = ..., journal_bytes: _Optional[int] = ..., pid: _Optional[int] = ..., ready_partitions: _Optional[_Iterable[int]] = ..., cpu_s: _Optional[float] = ..., counters: _Optional[_Mapping[str, int]] = ..., digests: _Optional[_Iterable[_Union[PartitionDigest, _Mapping]]] = ..., lag_bytes: _Optional[int] = ..., store_error: _Optional[str] = ..., lags: _Optional[_Iterable[_Union[PartitionLag, _Mapping]]] = ..., stopped_partitions: _Optional[_Iterable[int]] = ...) -> None: ...
+    load: LoadProgress
+    def __init__(self, id: _Optional[str] = ..., incarnation: _Optional[str] = ..., address: _Optional[str] = ..., state: _Optional[str] = ..., primaries: _Optional[int] = ..., backups: _Optional[int] = ..., entries: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., lag_records: _Optional[int] = ..., lag_s: _Optional[float] = ..., journal_bytes: _Optional[int] = ..., pid: _Optional[int] = ..., ready_partitions: _Optional[_Iterable[int]] = ..., cpu_s: _Optional[float] = ..., counters: _Optional[_Mapping[str, int]] = ..., digests: _Optional[_Iterable[_Union[PartitionDigest, _Mapping]]] = ..., lag_bytes: _Optional[int] = ..., store_error: _Optional[str] = ..., lags: _Optional[_Iterable[_Union[PartitionLag, _Mapping]]] = ..., stopped_partitions: _Optional[_Iterable[int]] = ..., load: _Optional[_Union[LoadProgress, _Mapping]] = ...) -> None: ...
+
+class LoadProgress(_message.Message):
+    __slots__ = ("partitions_left", "partitions_done", "entries", "error")
+    PARTITIONS_LEFT_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_DONE_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    partitions_left: int
+    partitions_done: int
+    entries: int
+    error: str
+    def __init__(self, partitions_left: _Optional[int] = ..., partitions_done: _Optional[int] = ..., entries: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
 
 class PartitionLag(_message.Message):
     __slots__ = ("partition", "epoch", "committed", "cursor", "bytes", "seconds", "known", "problem")
@@ -419,3 +433,33 @@ class DeadLettersResponse(_message.Message):
     count: int
     next_page_token: str
     def __init__(self, letters: _Optional[_Iterable[_Union[DeadLetter, _Mapping]]] = ..., count: _Optional[int] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class RefreshRequest(_message.Message):
+    __slots__ = ("space", "key", "partitions")
+    SPACE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    space: str
+    key: bytes
+    partitions: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, space: _Optional[str] = ..., key: _Optional[bytes] = ..., partitions: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class RefreshResponse(_message.Message):
+    __slots__ = ("changed", "added", "removed", "same", "newer", "dead", "partitions", "refused")
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    ADDED_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    SAME_FIELD_NUMBER: _ClassVar[int]
+    NEWER_FIELD_NUMBER: _ClassVar[int]
+    DEAD_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    changed: int
+    added: int
+    removed: int
+    same: int
+    newer: int
+    dead: int
+    partitions: _containers.RepeatedScalarFieldContainer[int]
+    refused: int
+    def __init__(self, changed: _Optional[int] = ..., added: _Optional[int] = ..., removed: _Optional[int] = ..., same: _Optional[int] = ..., newer: _Optional[int] = ..., dead: _Optional[int] = ..., partitions: _Optional[_Iterable[int]] = ..., refused: _Optional[int] = ...) -> None: ...

@@ -85,6 +85,11 @@ class AdminStub(object):
                 request_serializer=tupelo_dot_v1_dot_admin__pb2.DeadLettersRequest.SerializeToString,
                 response_deserializer=tupelo_dot_v1_dot_admin__pb2.DeadLettersResponse.FromString,
                 _registered_method=True)
+        self.Refresh = channel.unary_unary(
+                '/tupelo.v1.Admin/Refresh',
+                request_serializer=tupelo_dot_v1_dot_admin__pb2.RefreshRequest.SerializeToString,
+                response_deserializer=tupelo_dot_v1_dot_admin__pb2.RefreshResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServicer(object):
@@ -155,6 +160,12 @@ class AdminServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Refresh(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -207,6 +218,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.DropDeadLetters,
                     request_deserializer=tupelo_dot_v1_dot_admin__pb2.DeadLettersRequest.FromString,
                     response_serializer=tupelo_dot_v1_dot_admin__pb2.DeadLettersResponse.SerializeToString,
+            ),
+            'Refresh': grpc.unary_unary_rpc_method_handler(
+                    servicer.Refresh,
+                    request_deserializer=tupelo_dot_v1_dot_admin__pb2.RefreshRequest.FromString,
+                    response_serializer=tupelo_dot_v1_dot_admin__pb2.RefreshResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -490,6 +506,33 @@ class Admin(object):
             metadata,
             _registered_method=True)
 
+    @staticmethod
+    def Refresh(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tupelo.v1.Admin/Refresh',
+            tupelo_dot_v1_dot_admin__pb2.RefreshRequest.SerializeToString,
+            tupelo_dot_v1_dot_admin__pb2.RefreshResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
 
 class UnitStub(object):
     """Served by every processing unit.
@@ -516,6 +559,11 @@ class UnitStub(object):
                 request_serializer=tupelo_dot_v1_dot_admin__pb2.HoldingsRequest.SerializeToString,
                 response_deserializer=tupelo_dot_v1_dot_admin__pb2.HoldingsResponse.FromString,
                 _registered_method=True)
+        self.Refresh = channel.unary_unary(
+                '/tupelo.v1.Unit/Refresh',
+                request_serializer=tupelo_dot_v1_dot_admin__pb2.RefreshRequest.SerializeToString,
+                response_deserializer=tupelo_dot_v1_dot_admin__pb2.RefreshResponse.FromString,
+                _registered_method=True)
 
 
 class UnitServicer(object):
@@ -540,6 +588,12 @@ class UnitServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Refresh(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UnitServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -557,6 +611,11 @@ def add_UnitServicer_to_server(servicer, server):
                     servicer.Holdings,
                     request_deserializer=tupelo_dot_v1_dot_admin__pb2.HoldingsRequest.FromString,
                     response_serializer=tupelo_dot_v1_dot_admin__pb2.HoldingsResponse.SerializeToString,
+            ),
+            'Refresh': grpc.unary_unary_rpc_method_handler(
+                    servicer.Refresh,
+                    request_deserializer=tupelo_dot_v1_dot_admin__pb2.RefreshRequest.FromString,
+                    response_serializer=tupelo_dot_v1_dot_admin__pb2.RefreshResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -641,6 +700,33 @@ class Unit(object):
             '/tupelo.v1.Unit/Holdings',
             tupelo_dot_v1_dot_admin__pb2.HoldingsRequest.SerializeToString,
             tupelo_dot_v1_dot_admin__pb2.HoldingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Refresh(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tupelo.v1.Unit/Refresh',
+            tupelo_dot_v1_dot_admin__pb2.RefreshRequest.SerializeToString,
+            tupelo_dot_v1_dot_admin__pb2.RefreshResponse.FromString,
             options,
             channel_credentials,
             insecure,

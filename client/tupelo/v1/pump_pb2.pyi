@@ -23,15 +23,19 @@ PERSIST_STATUS_RETRY: PersistStatus
 PERSIST_STATUS_STOPPED: PersistStatus
 
 class LoadRequest(_message.Message):
-    __slots__ = ("grid_id", "partitions")
+    __slots__ = ("grid_id", "partitions", "epochs", "space")
     GRID_ID_FIELD_NUMBER: _ClassVar[int]
     PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    SPACE_FIELD_NUMBER: _ClassVar[int]
     grid_id: bytes
     partitions: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, grid_id: _Optional[bytes] = ..., partitions: _Optional[_Iterable[int]] = ...) -> None: ...
+    epochs: _containers.RepeatedScalarFieldContainer[int]
+    space: str
+    def __init__(self, grid_id: _Optional[bytes] = ..., partitions: _Optional[_Iterable[int]] = ..., epochs: _Optional[_Iterable[int]] = ..., space: _Optional[str] = ...) -> None: ...
 
 class LoadChunk(_message.Message):
-    __slots__ = ("fence_partitions", "fence_epochs", "fence_cursors", "space", "partitions", "keys", "values", "versions", "deadlines_ms")
+    __slots__ = ("fence_partitions", "fence_epochs", "fence_cursors", "space", "partitions", "keys", "values", "versions", "deadlines_ms", "dead_keys")
     FENCE_PARTITIONS_FIELD_NUMBER: _ClassVar[int]
     FENCE_EPOCHS_FIELD_NUMBER: _ClassVar[int]
     FENCE_CURSORS_FIELD_NUMBER: _ClassVar[int]
@@ -41,6 +45,7 @@ class LoadChunk(_message.Message):
     VALUES_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     DEADLINES_MS_FIELD_NUMBER: _ClassVar[int]
+    DEAD_KEYS_FIELD_NUMBER: _ClassVar[int]
     fence_partitions: _containers.RepeatedScalarFieldContainer[int]
     fence_epochs: _containers.RepeatedScalarFieldContainer[int]
     fence_cursors: _containers.RepeatedScalarFieldContainer[int]
@@ -50,7 +55,40 @@ class LoadChunk(_message.Message):
     values: _containers.RepeatedScalarFieldContainer[bytes]
     versions: _containers.RepeatedScalarFieldContainer[int]
     deadlines_ms: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, fence_partitions: _Optional[_Iterable[int]] = ..., fence_epochs: _Optional[_Iterable[int]] = ..., fence_cursors: _Optional[_Iterable[int]] = ..., space: _Optional[str] = ..., partitions: _Optional[_Iterable[int]] = ..., keys: _Optional[_Iterable[bytes]] = ..., values: _Optional[_Iterable[bytes]] = ..., versions: _Optional[_Iterable[int]] = ..., deadlines_ms: _Optional[_Iterable[int]] = ...) -> None: ...
+    dead_keys: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, fence_partitions: _Optional[_Iterable[int]] = ..., fence_epochs: _Optional[_Iterable[int]] = ..., fence_cursors: _Optional[_Iterable[int]] = ..., space: _Optional[str] = ..., partitions: _Optional[_Iterable[int]] = ..., keys: _Optional[_Iterable[bytes]] = ..., values: _Optional[_Iterable[bytes]] = ..., versions: _Optional[_Iterable[int]] = ..., deadlines_ms: _Optional[_Iterable[int]] = ..., dead_keys: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class ReadRowsRequest(_message.Message):
+    __slots__ = ("grid_id", "space", "partitions", "keys")
+    GRID_ID_FIELD_NUMBER: _ClassVar[int]
+    SPACE_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    grid_id: bytes
+    space: str
+    partitions: _containers.RepeatedScalarFieldContainer[int]
+    keys: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, grid_id: _Optional[bytes] = ..., space: _Optional[str] = ..., partitions: _Optional[_Iterable[int]] = ..., keys: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class ReadRowsResponse(_message.Message):
+    __slots__ = ("fence_partitions", "fence_epochs", "fence_cursors", "found", "values", "versions", "deadlines_ms", "dead")
+    FENCE_PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    FENCE_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    FENCE_CURSORS_FIELD_NUMBER: _ClassVar[int]
+    FOUND_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    DEADLINES_MS_FIELD_NUMBER: _ClassVar[int]
+    DEAD_FIELD_NUMBER: _ClassVar[int]
+    fence_partitions: _containers.RepeatedScalarFieldContainer[int]
+    fence_epochs: _containers.RepeatedScalarFieldContainer[int]
+    fence_cursors: _containers.RepeatedScalarFieldContainer[int]
+    found: _containers.RepeatedScalarFieldContainer[int]
+    values: _containers.RepeatedScalarFieldContainer[bytes]
+    versions: _containers.RepeatedScalarFieldContainer[int]
+    deadlines_ms: _containers.RepeatedScalarFieldContainer[int]
+    dead: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, fence_partitions: _Optional[_Iterable[int]] = ..., fence_epochs: _Optional[_Iterable[int]] = ..., fence_cursors: _Optional[_Iterable[int]] = ..., found: _Optional[_Iterable[int]] = ..., values: _Optional[_Iterable[bytes]] = ..., versions: _Optional[_Iterable[int]] = ..., deadlines_ms: _Optional[_Iterable[int]] = ..., dead: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class PumpFrame(_message.Message):
     __slots__ = ("grid_id", "sender", "position", "claim_partitions", "claim_epochs", "changes")

@@ -98,7 +98,9 @@ class DataWriter(object):
 
 
 class DataReaderStub(object):
-    """How entries come back: at a cold start the first primary of a partition asks for its rows.
+    """How entries come back: at a cold start the first primary of a partition asks for its rows; later
+    for those of a space that is refreshed, or of single keys. The fences are always read before rows,
+    so rows are never older than the cursors told with them.
     """
 
     def __init__(self, channel):
@@ -112,13 +114,26 @@ class DataReaderStub(object):
                 request_serializer=tupelo_dot_v1_dot_pump__pb2.LoadRequest.SerializeToString,
                 response_deserializer=tupelo_dot_v1_dot_pump__pb2.LoadChunk.FromString,
                 _registered_method=True)
+        self.ReadRows = channel.unary_unary(
+                '/tupelo.v1.DataReader/ReadRows',
+                request_serializer=tupelo_dot_v1_dot_pump__pb2.ReadRowsRequest.SerializeToString,
+                response_deserializer=tupelo_dot_v1_dot_pump__pb2.ReadRowsResponse.FromString,
+                _registered_method=True)
 
 
 class DataReaderServicer(object):
-    """How entries come back: at a cold start the first primary of a partition asks for its rows.
+    """How entries come back: at a cold start the first primary of a partition asks for its rows; later
+    for those of a space that is refreshed, or of single keys. The fences are always read before rows,
+    so rows are never older than the cursors told with them.
     """
 
     def Load(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadRows(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,6 +147,11 @@ def add_DataReaderServicer_to_server(servicer, server):
                     request_deserializer=tupelo_dot_v1_dot_pump__pb2.LoadRequest.FromString,
                     response_serializer=tupelo_dot_v1_dot_pump__pb2.LoadChunk.SerializeToString,
             ),
+            'ReadRows': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadRows,
+                    request_deserializer=tupelo_dot_v1_dot_pump__pb2.ReadRowsRequest.FromString,
+                    response_serializer=tupelo_dot_v1_dot_pump__pb2.ReadRowsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'tupelo.v1.DataReader', rpc_method_handlers)
@@ -141,7 +161,9 @@ def add_DataReaderServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DataReader(object):
-    """How entries come back: at a cold start the first primary of a partition asks for its rows.
+    """How entries come back: at a cold start the first primary of a partition asks for its rows; later
+    for those of a space that is refreshed, or of single keys. The fences are always read before rows,
+    so rows are never older than the cursors told with them.
     """
 
     @staticmethod
@@ -161,6 +183,33 @@ class DataReader(object):
             '/tupelo.v1.DataReader/Load',
             tupelo_dot_v1_dot_pump__pb2.LoadRequest.SerializeToString,
             tupelo_dot_v1_dot_pump__pb2.LoadChunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadRows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tupelo.v1.DataReader/ReadRows',
+            tupelo_dot_v1_dot_pump__pb2.ReadRowsRequest.SerializeToString,
+            tupelo_dot_v1_dot_pump__pb2.ReadRowsResponse.FromString,
             options,
             channel_credentials,
             insecure,

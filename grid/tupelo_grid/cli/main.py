@@ -201,6 +201,17 @@ def _add_repairs(commands: Any) -> None:
     _add_dead_letters(commands)
     _add_store(commands)
 
+    refresh = _add(
+        commands, "refresh", "refresh.refresh", "take entries from the store that others changed"
+    )
+    refresh.add_argument("space", metavar="SPACE")
+    refresh.add_argument(
+        "key", nargs="?", metavar="KEY", help="only this one; JSON, or text (default: all)"
+    )
+    refresh.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    _add_grid_options(refresh)
+    refresh.set_defaults(timeout=None)
+
     rebuild = _add(
         commands, "rebuild-state", "rebuild.rebuild", "make a lost state file from running units"
     )

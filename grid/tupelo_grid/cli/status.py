@@ -9,6 +9,7 @@ from typing import Any
 
 from tupelo.v1 import admin_pb2
 
+from tupelo_grid.cli.loads import load_words
 from tupelo_grid.cli.output import (
     CliError,
     ExitCode,
@@ -74,6 +75,8 @@ def show(response: admin_pb2.StatusResponse, as_json: bool) -> None:
         states = ", ".join(f"{one.id} {one.address} {one.state}" for one in response.routers)
         fine = all(one.state == "serving" for one in response.routers)
         say(f"routers     {states}", "green" if fine else "yellow")
+    if words := load_words(response.units):
+        say(f"cold start  {words}", "yellow")
     pump = response.pump
     say(
         f"store       {pump.store or 'unknown'}: {pump.lag_records} changes behind "
@@ -155,6 +158,12 @@ def _unit_dict(unit: admin_pb2.UnitStatus) -> dict[str, Any]:
         "lag_bytes": unit.lag_bytes,
         "lag_s": round(unit.lag_s, 3),
         "journal_bytes": unit.journal_bytes,
+        "load": {
+            "partitions_left": unit.load.partitions_left,
+            "partitions_done": unit.load.partitions_done,
+            "entries": unit.load.entries,
+            "error": unit.load.error,
+        },
         "cpu_s": round(unit.cpu_s, 3),
         "counters": dict(sorted(unit.counters.items())),
     }

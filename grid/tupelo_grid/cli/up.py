@@ -156,17 +156,21 @@ def _read_ready_line(process: subprocess.Popen[bytes], deadline: float) -> dict[
 
 def _until_serving(process: subprocess.Popen[bytes], config: GridConfig) -> Any:
     """Until every partition has a primary that answers and the copies that the units allow."""
+    from tupelo_grid.cli.loads import Loads
     from tupelo_grid.cli.rpc import status_at
 
     deadline = time.monotonic() + config.start_timeout_s
     timeout_s = config.status_timeout_s * 3
     status = None
+    loads = Loads(config.start_timeout_s)
     while time.monotonic() < deadline and process.poll() is None:
         # Control knows best what does not run; messaging is what clients come to.
         status = status_at(config.control_address, timeout_s)
         serving = status is not None and is_serving(status, config)
         if serving and status_at(config.messaging_address, timeout_s) is not None:
             return status
+        if status is not None:
+            deadline = max(deadline, loads.look(status, time.monotonic()))
         time.sleep(POLL_S)
     logs = log_path(config.data_dir, "control").parent
     if process.poll() is not None:

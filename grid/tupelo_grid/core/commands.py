@@ -40,8 +40,9 @@ class CommandRunner(Protocol):
         """Returns the result for the caller, and the writes to commit with it as one record.
 
         The result's code is OK (value: MessagePack of what the command returned),
-        APPLICATION_ERROR (value: MessagePack [code, message, fields]), COMMAND_FAILED or
-        INVALID_ARGUMENT (value: MessagePack text saying why); for all but OK there are no writes.
+        APPLICATION_ERROR (value: MessagePack [code, message, fields]), COMMAND_FAILED,
+        INVALID_ARGUMENT or NOT_READY (value: MessagePack text saying why); for all but OK there
+        are no writes. NOT_READY counts as if the command had not been run: it may be repeated.
         Never raises for what the application does wrong.
         """
         ...

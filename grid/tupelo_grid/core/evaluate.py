@@ -224,6 +224,10 @@ class Evaluator:
             waits[primary] = primary.partition.journal.last
         else:
             result, mutations = self._decide(batch, i, kind, name, primary, now_ms)
+            if result is not None and result[0] == kinds_of.NOT_READY:
+                # The command needs an entry that is read from the store first: it has not run.
+                self._tell(pending, i, result)
+                return
             record = (WRITE, batch.session, number, batch.acked_below, result, mutations)
             sequence = primary.append(record)
             waits[primary] = sequence

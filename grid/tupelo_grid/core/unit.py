@@ -26,6 +26,7 @@ from tupelo_grid.core.limits import Limits
 from tupelo_grid.core.link import Link
 from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.primary import Peers, Primary
+from tupelo_grid.core.records import Record
 from tupelo_grid.core.swaps import Swap, SwapResult
 from tupelo_grid.core.table import Lease, PartitionState, Versioned
 
@@ -77,7 +78,7 @@ class Unit:
         self.loading: dict[int, Versioned] = {}
         self._last_tick = clock.now()
         self._store_heard = clock.now()
-        self._receiver = Receiver(me, self.replicas, self.epochs, self._adopt_epoch)
+        self._receiver = Receiver(me, self.replicas, self.epochs, self._step_down)
         self.audit = Auditor(self.primaries, self._receiver, limits, self._last_tick)
         self._evaluator = Evaluator(self.serving, self._refuse, space_ttls, runner, limits, clock)
         self._peers = Peers(self._link, self._silent, [])
@@ -120,6 +121,11 @@ class Unit:
         if number in self.primaries:
             return Refusal(ResultCode.NOT_READY, f"partition {number} is changing its primary")
         return Refusal(ResultCode.WRONG_OWNER, f"partition {number} is not served by this unit")
+
+    def write(self, primary: Primary, record: Record) -> None:
+        """Adds a record of the unit's own to a partition that it serves."""
+        primary.append(record)
+        self._advance(primary)
 
     # -- confirmed reads
 
@@ -309,11 +315,7 @@ class Unit:
         self._advance(primary)
         self._maintain(primary)
 
-    def _adopt_epoch(self, number: int, epoch: int) -> None:
-        """A primary of a higher epoch has appeared."""
-        self._step_down(number)
-
-    def _step_down(self, number: int) -> None:
+    def _step_down(self, number: int, _higher_epoch: int = 0) -> None:
         primary = self.primaries.pop(number, None)
         self.serving.pop(number, None)
         self.loading.pop(number, None)

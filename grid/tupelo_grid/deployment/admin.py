@@ -26,6 +26,7 @@ from tupelo_grid.coordinator.promotion import PromotionRefused
 from tupelo_grid.core.table import space_key
 from tupelo_grid.deployment.draining import drain_store
 from tupelo_grid.deployment.letters import DataStoreError, DeadLetters
+from tupelo_grid.deployment.refreshing import GridRefresh, NotRefreshed
 from tupelo_grid.deployment.rolling import Restartable, RestartRefused, RollingRestart
 from tupelo_grid.deployment.routers import Routers, warnings_of
 from tupelo_grid.deployment.status import GridView
@@ -61,7 +62,7 @@ class GridAdmin(admin_pb2_grpc.AdminServicer):
         pump_stats: in messaging only; without it the pump's figures come from there.
         on_shutdown: called when Shutdown has stopped everything but this process.
         promote: in control only.
-        letters: in messaging only.
+        letters, refresh: in messaging only.
     """
 
     def __init__(
@@ -74,8 +75,10 @@ class GridAdmin(admin_pb2_grpc.AdminServicer):
         on_shutdown: Callable[[], None] | None = None,
         promote: Promote | None = None,
         letters: DeadLetters | None = None,
+        refresh: GridRefresh | None = None,
     ) -> None:
         self._letters = letters
+        self._refresh = refresh
         self._promote = promote
         self._config = config
         self._store = store
@@ -215,6 +218,19 @@ class GridAdmin(admin_pb2_grpc.AdminServicer):
         self, request: admin_pb2.DeadLettersRequest, context: Context
     ) -> admin_pb2.DeadLettersResponse:
         return await self._with_letters(lambda letters: letters.drop(request), context)
+
+    async def Refresh(
+        self, request: admin_pb2.RefreshRequest, context: Context
+    ) -> admin_pb2.RefreshResponse:
+        if self._refresh is None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"ask messaging: {self._other_name}")
+        try:
+            return await self._refresh.refresh(request)
+        except ValueError as error:
+            await _invalid(context, str(error))
+        except NotRefreshed as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error), AWAY_TRAILER)
+            raise AssertionError("abort raises") from error
 
     async def _with_letters(
         self,

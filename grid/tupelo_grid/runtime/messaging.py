@@ -19,6 +19,7 @@ from tupelo_grid.coordinator.client import RemoteStateStore
 from tupelo_grid.coordinator.keeper import TableKeeper
 from tupelo_grid.deployment.admin import GridAdmin
 from tupelo_grid.deployment.letters import DeadLetters
+from tupelo_grid.deployment.refreshing import GridRefresh
 from tupelo_grid.messaging.reader import SERVICE as READER_SERVICE
 from tupelo_grid.messaging.reader import DataReader
 from tupelo_grid.messaging.transport import make_nats_writer
@@ -61,6 +62,7 @@ async def run_messaging(
             state_store,
             pump_stats=lambda: pump_status(stats()),
             letters=DeadLetters(store, lambda: keeper.state.spaces, writer.counted),
+            refresh=GridRefresh(config, lambda: keeper.state),
         )
         stack.push_async_callback(admin.close)
         reader = DataReader(
@@ -68,6 +70,8 @@ async def run_messaging(
             lambda: keeper.state.spaces,
             lambda: keeper.state.partitions,
             state.grid_id,
+            # One connection is left for those who want single rows.
+            config.store_read_connections_max - 1,
             on_their_way,
         )
 

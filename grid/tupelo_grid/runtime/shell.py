@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Protocol
 
 from tupelo.errors import ResultCode
 from tupelo.v1.data_pb2 import BatchResult, OpBatch, SessionRequest, SessionResponse
@@ -28,6 +29,32 @@ from tupelo_grid.transport.status import detail
 from tupelo_grid.transport.validate import malformed, oversized, validate_batch
 
 log = logging.getLogger(__name__)
+
+
+Place = tuple[int, str, bytes]
+"""(partition, space, key)"""
+Fault = tuple[ResultCode, str]
+
+
+class Through(Protocol):
+    """Brings entries from the store that a frame misses; tupelo_grid.messaging.through."""
+
+    @property
+    def spaces(self) -> frozenset[str]:
+        """Those that are read through."""
+        ...
+
+    def missing(self, request: SessionRequest) -> list[Place]:
+        """What the frame needs and only the store may have."""
+        ...
+
+    async def load(self, places: Sequence[Place]) -> dict[Place, Fault]:
+        """Why of some of them it is still not known whether they are there."""
+        ...
+
+    def faults(self, batch: OpBatch, failed: Mapping[Place, Fault]) -> dict[int, Fault]:
+        """By index of the operation, or bulk group, that needs one of those."""
+        ...
 
 
 class Call:
@@ -64,6 +91,7 @@ class UnitShell:
         grid_id: bytes,
         partitions: int,
         names: Names,
+        through: Through | None = None,
     ) -> None:
         self.unit = unit
         self._config = config
@@ -72,6 +100,7 @@ class UnitShell:
         self._grid_id = grid_id
         self._partitions = partitions
         self._names = names
+        self.through = through
         self._flush_due = False
         self.journal: Journaling | None = None
         self._swapper = Swapper(store, self._swapped)
@@ -94,18 +123,35 @@ class UnitShell:
         """One session frame; the answer, or a future of it where it has to wait."""
         if self._names.strange(request):
             return self._loop.create_task(self._look_up_and_run(request))
-        return self._run(request)
+        return self._load_or_run(request)
 
     async def _look_up_and_run(self, request: SessionRequest) -> SessionResponse:
         """A space may have been declared a moment ago: ask once before it is refused."""
         await self._names.look_up(request)
-        answer = self._run(request)
+        answer = self._load_or_run(request)
         return answer if isinstance(answer, SessionResponse) else await answer
 
-    def _run(self, request: SessionRequest) -> SessionResponse | asyncio.Future[SessionResponse]:
+    def _load_or_run(
+        self, request: SessionRequest
+    ) -> SessionResponse | asyncio.Future[SessionResponse]:
+        through = self.through
+        if through is not None and through.spaces and (missing := through.missing(request)):
+            return self._loop.create_task(self._load_and_run(request, through, missing))
+        return self._run(request)
+
+    async def _load_and_run(
+        self, request: SessionRequest, through: Through, missing: Sequence[Place]
+    ) -> SessionResponse:
+        """What is missing comes from the store first; what it could not tell is refused."""
+        answer = self._run(request, await through.load(missing))
+        return answer if isinstance(answer, SessionResponse) else await answer
+
+    def _run(
+        self, request: SessionRequest, failed: Mapping[Place, Fault] | None = None
+    ) -> SessionResponse | asyncio.Future[SessionResponse]:
         call = Call(request)
         for message in request.batches:
-            answer = self._submit(message)
+            answer = self._submit(message, failed)
             call.answers.append(answer)
             if isinstance(answer, Pending) and not answer.done:
                 answer.token = call
@@ -116,7 +162,9 @@ class UnitShell:
         call.future = self._loop.create_future()
         return call.future
 
-    def _submit(self, message: OpBatch) -> BatchResult | Pending:
+    def _submit(
+        self, message: OpBatch, failed: Mapping[Place, Fault] | None = None
+    ) -> BatchResult | Pending:
         refused = validate_batch(message, self._config, self._partitions)
         if refused is None and message.grid_id and message.grid_id != self._grid_id:
             refused = detail(
@@ -127,6 +175,9 @@ class UnitShell:
         if refused is not None:
             return BatchResult(refused=refused)
         faults = malformed(message) | oversized(message, self._config)
+        if failed and self.through is not None:
+            unknown = self.through.faults(message, failed)
+            faults = {index: detail(*fault) for index, fault in unknown.items()} | faults
         timeout_s = message.timeout_ms / 1000 or self._config.request_timeout_s
         return self.unit.submit(to_batch(message, faults, self._clock.now() + timeout_s))
 

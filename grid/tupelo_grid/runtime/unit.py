@@ -14,9 +14,10 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 
+import msgspec
 from msgspec.structs import replace
-from tupelo.schema import SpaceSchema, encode_schema
-from tupelo.v1 import admin_pb2_grpc, data_pb2_grpc
+from tupelo.schema import SpaceSchema, decode_schema, encode_schema
+from tupelo.v1 import admin_pb2, admin_pb2_grpc, data_pb2_grpc
 
 from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.client import RemoteStateStore
@@ -39,6 +40,8 @@ from tupelo_grid.core.table import (
     space_key,
 )
 from tupelo_grid.core.unit import Unit
+from tupelo_grid.messaging.reader_client import ReaderClient
+from tupelo_grid.messaging.through import ReadThrough
 from tupelo_grid.messaging.transport import make_pump
 from tupelo_grid.runtime.clock import MachineClock
 from tupelo_grid.runtime.disk import Journaling, Opened, open_journal
@@ -47,6 +50,7 @@ from tupelo_grid.runtime.leasing import LeaseLoop
 from tupelo_grid.runtime.loading import Loader
 from tupelo_grid.runtime.names import Names
 from tupelo_grid.runtime.process import Announce
+from tupelo_grid.runtime.refreshing import Refresher
 from tupelo_grid.runtime.servers import make_server, start_server
 from tupelo_grid.runtime.shell import UnitShell
 from tupelo_grid.telemetry.process import LoopLag
@@ -126,7 +130,7 @@ async def publish(store: StateStore, units: LoadedUnits) -> None:
             raise FatalStartError(
                 f"{key} cannot be declared: {error}", "check the control process's log"
             ) from error
-        if result.succeeded or known is None or known.value == value:
+        if result.succeeded or known is None or same_declaration(key, known.value, value):
             continue
         if key.startswith("space/"):
             raise FatalStartError(
@@ -134,6 +138,16 @@ async def publish(store: StateStore, units: LoadedUnits) -> None:
                 "give the changed space a new name; spaces are not migrated in place",
             )
         await store.txn([(key, known.revision)], {key: value})
+
+
+def same_declaration(key: str, one: bytes, other: bytes) -> bool:
+    """Whether they say the same; one may be of a version that knew fewer settings."""
+    if one == other or not key.startswith("space/"):
+        return one == other
+    try:
+        return decode_schema(one) == decode_schema(other)
+    except msgspec.ValidationError:
+        return False
 
 
 class UnitProcess:
@@ -162,7 +176,6 @@ class UnitProcess:
         self._state = "running"
         self._address = ""
         self._changed = asyncio.Event()
-        self._follow_spaces(keeper.state.spaces)
         runner = units.runner(partitions=grid.partitions, config=config)
         core = (self._clock, limits_of(config), runner, self._space_ttls)
         self._journal: Journaling | None = None
@@ -170,7 +183,13 @@ class UnitProcess:
         if journal is not None:
             self.unit = durable = DurableUnit(journal.place, journal.recovered, *core)
             self._journal = Journaling(durable, journal, store, config)
-        self._loader = Loader(self.unit, config, keeper.state.grid_id, self._clock)
+        self._reader = ReaderClient(config, keeper.state.grid_id)
+        self._loader = Loader(self.unit, config, self._reader, self._clock)
+        reading = (self.unit, config, self._reader)
+        self._through = ReadThrough(*reading, self._clock, grid.partitions, self._after)
+        self._refresher = Refresher(*reading, self._after)
+        runner.missing = self._through.lacks
+        self._follow_spaces(keeper.state.spaces)
         self._routes = RouteCache(lambda: keeper.state)
         self.shell = UnitShell(
             self.unit,
@@ -181,6 +200,7 @@ class UnitProcess:
             keeper.state.grid_id,
             grid.partitions,
             Names(self._space_ttls, runner.knows, keeper, self._clock),
+            self._through,
         )
         if self._journal is not None:
             self.shell.journal = self._journal
@@ -232,6 +252,8 @@ class UnitProcess:
             self.pump.drain,
             lambda: {"loop_lag_p99_us": lag.p99_us(), **self._counters()},
             lambda: self._keeper.entries,
+            self._loading,
+            self._refresher.refresh,
         )
         admin_pb2_grpc.add_UnitServicer_to_server(admin, server)  # type: ignore[no-untyped-call]
         port = await start_server(server, host, 0, SERVICES, self._name)
@@ -246,12 +268,14 @@ class UnitProcess:
         leasing = LeaseLoop(
             keeper, self.unit, self._store, self._clock, config.lease_s, self._acted
         )
+        await stack.enter_async_context(self._reader)
         stack.callback(self._keeper.subscribe(self._on_state))
         async with asyncio.TaskGroup() as tasks:
             loops = [
                 tasks.create_task(leasing.run(), name="lease"),
                 tasks.create_task(shell.run_ticks(), name="ticks"),
                 tasks.create_task(self._loader.run(), name="loader"),
+                tasks.create_task(self._through.run(), name="read-through"),
             ]
             if self._journal is not None:
                 loops.append(tasks.create_task(self._journal.run(), name="journal"))
@@ -264,6 +288,15 @@ class UnitProcess:
                 await self._persist(keeper)
             for loop in loops:
                 loop.cancel()
+
+    def _loading(self) -> admin_pb2.LoadProgress:
+        loader = self._loader
+        return admin_pb2.LoadProgress(
+            partitions_left=len(self.unit.loading),
+            partitions_done=loader.done,
+            entries=loader.entries,
+            error=loader.error,
+        )
 
     async def _move_away(self, leasing: LeaseLoop) -> None:
         """Has everything handed over, where there is somebody to hand over to."""
@@ -306,6 +339,9 @@ class UnitProcess:
 
     def _acted(self) -> None:
         self._loader.look()
+        self._after()
+
+    def _after(self) -> None:
         self.shell.after()
 
     def _on_state(self, state: GridState) -> None:
@@ -317,11 +353,12 @@ class UnitProcess:
 
     def _follow_spaces(self, spaces: Mapping[str, SpaceSchema]) -> None:
         self._schemas.update(spaces)
+        self._through.follow(self._schemas)
         self._space_ttls.update({name: schema.ttl_ms for name, schema in spaces.items()})
 
     def _counters(self) -> dict[str, int]:
         disk = self._journal.counters() if self._journal is not None else {}
-        return {**digest_counters(self.unit), **disk}
+        return {**digest_counters(self.unit), **disk, **self._through.counts}
 
 
 def digest_counters(unit: Unit) -> dict[str, int]:

@@ -100,6 +100,10 @@ class Backend(Protocol):
         """Runs `work` in a transaction and commits; rolls back when it raises."""
         ...
 
+    async def read(self, work: Callable[[sa.Connection], Result]) -> Result:
+        """Runs `work` in a transaction that only reads, and waits for none that writes."""
+        ...
+
     def pages(
         self, plan: Callable[[sa.Connection], list[Query[Item]]], size: int
     ) -> AsyncIterator[list[Item]]:

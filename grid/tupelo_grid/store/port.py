@@ -138,6 +138,21 @@ class LetterResult:
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class KeyRows:
+    """What the store has of some keys.
+
+    Attributes:
+        fences: partition -> (epoch, cursor), of those it knows, read before the rows.
+        rows: by key; those that have none are missing.
+        dead: keys whose newest change is a dead letter, so that a row is older than the grid's.
+    """
+
+    fences: dict[int, tuple[int, int]]
+    rows: dict[bytes, Row]
+    dead: frozenset[bytes]
+
+
 class Store(Protocol):
     """Any number of tasks may call it; calls take effect one after the other."""
 
@@ -192,6 +207,21 @@ class Store(Protocol):
         self, space: str, partitions: Collection[int] | None = None
     ) -> AsyncIterator[list[Row]]:
         """The rows of `read_rows`, some at a time."""
+        ...
+
+    async def find_space(self, schema: SpaceSchema) -> None:
+        """Makes sure that the space has a table, so that rows of others in one that was there
+        before are found too. Raises StoreUnusable where it has none that may be used."""
+        ...
+
+    async def read_keys(
+        self, schema: SpaceSchema, partitions: Collection[int], keys: Sequence[bytes]
+    ) -> KeyRows:
+        """Rows of some keys, which are in these partitions; see find_space."""
+        ...
+
+    async def dead_keys(self, space: str) -> frozenset[bytes]:
+        """As in KeyRows, of a whole space."""
         ...
 
     async def counts(self) -> dict[str, int]:

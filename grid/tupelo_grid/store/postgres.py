@@ -157,11 +157,13 @@ class PostgresBackend:
     # Transactions.
 
     async def write(self, work: Callable[[sa.Connection], Result]) -> Result:
-        return await self._on(self._transact(work))
+        return await self._on(self._transact(work, self._writing))
 
-    async def _transact(self, work: Callable[[sa.Connection], Result]) -> Result:
-        assert self._writing is not None
-        async with self._writing.connect() as connection:
+    async def _transact(
+        self, work: Callable[[sa.Connection], Result], engine: AsyncEngine | None
+    ) -> Result:
+        assert engine is not None
+        async with engine.connect() as connection:
             try:
                 async with connection.begin():
                     return await connection.run_sync(work)
@@ -169,6 +171,9 @@ class PostgresBackend:
                 # Whatever state the connection is in, the next transaction has a fresh one.
                 await connection.invalidate()
                 raise
+
+    async def read(self, work: Callable[[sa.Connection], Result]) -> Result:
+        return await self._on(self._transact(work, self._reading))
 
     async def pages(
         self, plan: Callable[[sa.Connection], list[Query[Item]]], size: int

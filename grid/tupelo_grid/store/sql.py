@@ -16,11 +16,13 @@ from tupelo_grid.core.pump_frames import PartitionBatch
 from tupelo_grid.store import letters, tables, writing
 from tupelo_grid.store.backend import Backend, Query
 from tupelo_grid.store.fields import Unfit
+from tupelo_grid.store.lookup import Lookup, dead_keys, form_is
 from tupelo_grid.store.mapping import SpaceMapping
 from tupelo_grid.store.port import (
     ANY_LETTER,
     DEFAULT_LIMITS,
     DeadLetter,
+    KeyRows,
     LetterFilter,
     LetterResult,
     Outcome,
@@ -29,7 +31,7 @@ from tupelo_grid.store.port import (
     StoreLimits,
     StoreUnusable,
 )
-from tupelo_grid.store.prepare import bind_grid, prepare_store
+from tupelo_grid.store.prepare import COMMAND, bind_grid, prepare_store
 from tupelo_grid.store.registry import Registry
 
 log = logging.getLogger(__name__)
@@ -60,6 +62,7 @@ class SqlStore:
         not checked. `create`: tables may be made and changed; else they must be there."""
         self._backend = backend
         self._registry = Registry(backend, create)
+        self._lookup = Lookup(backend, self._registry)
         self._create = create
         self._grid_id = grid_id
         self._wall_ms = wall_ms
@@ -244,11 +247,7 @@ class SqlStore:
 
     def _select(self, form: SpaceMapping, newest: bool, partitions: list[int] | None) -> str:
         c = form.table.c
-        mine: sa.ColumnElement[bool] = c.tupelo_form == sa.literal_column(str(form.number))
-        if form.schema.table and newest:
-            # Rows that the grid did not put.
-            mine = sa.or_(mine, c.tupelo_form.is_(None))
-        query = form.select().where(mine)
+        query = form.select().where(form_is(form, newest))
         if partitions is not None:
             numbers: list[sa.ColumnElement[Any]] = [
                 sa.literal_column(str(int(number))) for number in partitions
@@ -258,6 +257,33 @@ class SqlStore:
                 some = sa.or_(some, c.tupelo_partition.is_(None))
             query = query.where(some)
         return tables.select_text(query, self._backend.dialect)
+
+    async def find_space(self, schema: SpaceSchema) -> None:
+        absent = await self._prepare_spaces({schema.name: schema})
+        if absent:
+            raise StoreUnusable(f"{self.name}: {absent[schema.name]}", COMMAND)
+        try:
+            self._registry.table(schema)
+        except Unfit as error:
+            raise StoreUnusable(f"{self.name}: {error}") from error
+
+    async def read_keys(
+        self, schema: SpaceSchema, partitions: Collection[int], keys: Sequence[bytes]
+    ) -> KeyRows:
+        await self.find_space(schema)
+        read = partial(self._lookup.read, space=schema.name, partitions=partitions, keys=keys)
+        return await self._read(read)
+
+    async def dead_keys(self, space: str) -> frozenset[bytes]:
+        return await self._read(partial(dead_keys, space=space))
+
+    async def _read(self, work: Callable[[sa.Connection], Result]) -> Result:
+        await self.open()
+        try:
+            return await self._backend.read(work)
+        except Exception:
+            self._lookup.forget()
+            raise
 
     async def _rows(self, query: sa.Select[Any]) -> AsyncIterator[Sequence[Any]]:
         await self.open()

@@ -185,19 +185,29 @@ class SqliteBackend:
     def _transact(self, work: Callable[[sa.Connection], Result]) -> Result:
         engine = self._connected()
         try:
-            if _identity(self._path) != self._identity:
-                # SQLite would go on writing to the file that nobody can open any more.
-                raise StoreAway(f"{self.name}: the file was removed or replaced")
+            self._check_place()
             with engine.begin() as connection:
                 return work(connection)
         except Exception:
             self._dispose()
             raise
 
+    def _check_place(self) -> None:
+        """SQLite would go on with a file that nobody can open any more."""
+        if _identity(self._path) != self._identity:
+            raise StoreAway(f"{self.name}: the file was removed or replaced")
+
     def _connected(self) -> sa.Engine:
         if self._engine is None:
             raise StoreAway(f"{self.name}: not open")
         return self._engine
+
+    async def read(self, work: Callable[[sa.Connection], Result]) -> Result:
+        def run() -> Result:
+            with self._connect_to_read() as connection:
+                return work(connection)
+
+        return await self._on(self._reader, run)
 
     async def pages(
         self, plan: Callable[[sa.Connection], list[Query[Item]]], size: int
@@ -217,7 +227,9 @@ class SqliteBackend:
             await self._on(reader, connection.close)
 
     def _connect_to_read(self) -> sa.Connection:
-        return self._connected().connect().execution_options(tupelo_read=True)
+        engine = self._connected()
+        self._check_place()
+        return engine.connect().execution_options(tupelo_read=True)
 
     async def _on(self, executor: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
         if self._closed:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
+import grpc
 import grpc.aio
 from tupelo.v1 import admin_pb2 as pb
 from tupelo.v1 import admin_pb2_grpc as pb_grpc
@@ -52,6 +53,13 @@ def lag_message(lag: PartitionLag) -> pb.PartitionLag:
     )
 
 
+Refresh = Callable[[pb.RefreshRequest], Awaitable[pb.RefreshResponse]]
+
+
+class CannotRefresh(Exception):
+    """The text says why."""
+
+
 class UnitServicer(pb_grpc.UnitServicer):
     """Answers for one unit.
 
@@ -63,6 +71,8 @@ class UnitServicer(pb_grpc.UnitServicer):
             number of records that are left.
         counters: further figures, by name.
         known: the state store's keys as the unit last saw them.
+        loading: how far its partitions are read from the store.
+        refresh: does as much as it can of a refresh; what it raises says what it could not.
     """
 
     def __init__(
@@ -75,6 +85,8 @@ class UnitServicer(pb_grpc.UnitServicer):
         drain: Callable[[float], Awaitable[int]],
         counters: Callable[[], Mapping[str, int]],
         known: Callable[[], Mapping[str, KeyValue]] = dict,
+        loading: Callable[[], pb.LoadProgress] = pb.LoadProgress,
+        refresh: Refresh | None = None,
     ) -> None:
         self._unit = unit
         self._name = name
@@ -84,6 +96,8 @@ class UnitServicer(pb_grpc.UnitServicer):
         self._drain = drain
         self._counters = counters
         self._known = known
+        self._loading = loading
+        self._refresh = refresh
 
     async def Status(self, request: pb.UnitStatusRequest, context: Context) -> pb.UnitStatus:
         unit = self._unit
@@ -109,6 +123,7 @@ class UnitServicer(pb_grpc.UnitServicer):
             store_error=self._pump.error,
             lags=[lag_message(lag) for lag in self._pump.lags()] if request.lags else (),
             stopped_partitions=self._pump.stopped,
+            load=self._loading(),
         )
 
     def _digests(self) -> list[pb.PartitionDigest]:
@@ -124,6 +139,15 @@ class UnitServicer(pb_grpc.UnitServicer):
 
     async def Drain(self, request: pb.DrainRequest, context: Context) -> pb.DrainResponse:
         return pb.DrainResponse(unpersisted_records=await self._drain(request.timeout_ms / 1000))
+
+    async def Refresh(self, request: pb.RefreshRequest, context: Context) -> pb.RefreshResponse:
+        if self._refresh is None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this unit has no store")
+        try:
+            return await self._refresh(request)
+        except CannotRefresh as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+            raise AssertionError("abort raises") from error
 
     async def Holdings(self, request: pb.HoldingsRequest, context: Context) -> pb.HoldingsResponse:
         unit, known = self._unit, self._known()

@@ -24,6 +24,7 @@ accounts = unit.space("accounts", Account, key="number")
 audited = unit.space("audited", Account, key="number", coalesce=False)
 receipts = unit.space("receipts", Account, key="number", write_through=True)
 items = unit.space("items", Item, key="number")
+stock = unit.space("stock", Item, key="number", read_through=True)
 
 
 @unit.command(route="number")
@@ -47,3 +48,13 @@ def receipt(number: int) -> int:
 def look(number: int) -> int:
     """Writes nothing, though it might."""
     return 0 if receipts.get(number) is None else 1
+
+
+@unit.command(route="number")
+def sell(number: int) -> int:
+    """One less of what is in stock, which somebody else may have put into the store."""
+    item = stock.get(number)
+    if item is None:
+        return -1
+    stock.put(Item(number=number, label=item.label, note="sold", price=item.price - 1))
+    return item.price - 1
