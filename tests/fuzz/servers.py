@@ -19,7 +19,7 @@ from tupelo_grid.messaging.nats_beats import decode_beat
 from tupelo_grid.messaging.nats_parts import MESSAGE_ID, PART, Assembler, BadPart
 from tupelo_grid.messaging.reader import DataReader
 from tupelo_grid.messaging.writer import DataWriter
-from tupelo_grid.store.port import Outcome, Status
+from tupelo_grid.store.port import KeyRows, Outcome, Status
 from tupelo_grid.transport.near import NearStreams
 from tupelo_grid.transport.persisting import UnitPersisting
 from tupelo_grid.transport.unit_admin import UnitServicer
@@ -178,6 +178,17 @@ class AnyStore:
     async def read_pages(self, space: str, partitions: Any = None) -> AsyncIterator[Any]:
         yield [self._row() for _ in range(self.rng.randrange(4))]
 
+    async def find_space(self, schema: SpaceSchema) -> None: ...
+
+    async def dead_keys(self, space: str) -> frozenset[bytes]:
+        return frozenset(packed(self.rng) for _ in range(self.rng.randrange(3)))
+
+    async def read_keys(
+        self, schema: SpaceSchema, partitions: Any, keys: Sequence[bytes]
+    ) -> KeyRows:
+        rows = {key: self._row() for key in keys if self.rng.random() < 0.5}
+        return KeyRows(await self.cursors(), rows, await self.dead_keys(schema.name))
+
 
 class Loads(Stateless):
     """What a unit asks the data reader for, of a store that somebody else has written to."""
@@ -189,10 +200,18 @@ class Loads(Stateless):
         store.rng = rng
         schemas = {"default": SpaceSchema("default")}
         reader = DataReader(store, lambda: schemas, lambda: PARTITIONS, GRID_ID)
-        hints = {"grid_id": pick((GRID_ID, GRID_ID, b"")), "partitions": _partition}
+        hints = {
+            "grid_id": pick((GRID_ID, GRID_ID, b"")),
+            "partitions": _partition,
+            "space": pick(("", "default", "default", "other")),
+            "keys": packed,
+        }
         context: Any = StreamContext(())
-        request = message(rng, pump_pb2.LoadRequest, hints)
-        return await context.served(reader.Load(request, context))
+        if rng.random() < 0.5:
+            request = message(rng, pump_pb2.LoadRequest, hints)
+            return await context.served(reader.Load(request, context))
+        rows = message(rng, pump_pb2.ReadRowsRequest, hints)
+        return await context.served(reader.ReadRows(rows, context))
 
 
 class Writers:

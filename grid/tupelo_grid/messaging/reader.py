@@ -118,6 +118,8 @@ class DataReader(pb_grpc.DataReaderServicer):
         if not len(request.partitions) == len(request.keys) <= READ_KEYS_MAX:
             text = f"one partition a key, and at most {READ_KEYS_MAX} keys"
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
+        if not request.space:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no space is named")
         schemas = await self._stored_spaces(request.space, context)
         keys = list(request.keys)
         try:
