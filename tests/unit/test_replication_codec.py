@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tupelo.v1 import replication_pb2 as pb
 from tupelo_grid.core.frames import Ack, CatchUp, Frame, Position, SnapshotChunk
 from tupelo_grid.core.records import Record
+from tupelo_grid.transport.record_columns import Appends, to_columns
 from tupelo_grid.transport.replication import LENGTH_BYTES, FrameProtocol
 from tupelo_grid.transport.replication_codec import (
     BadFrame,
@@ -92,14 +95,29 @@ def test_a_damaged_frame_is_refused_or_still_a_frame(frame: Frame, place: int, b
 
 def test_columns_that_do_not_fit_are_refused() -> None:
     frame = Frame("a", "b", 1, 1, [1], [1], [1], [(1, 0, 0, 0, None, (("s", b"k", b"v", 0),))])
-    message = encode_frame(frame, GRID)
-    message.appends.epochs.append(2)
-    with pytest.raises(BadFrame):
-        decode_frame(message)
-    message = encode_frame(frame, GRID)
-    message.appends.records.space_index.append(9)
-    with pytest.raises(BadFrame):
-        decode_frame(message)
+    record = frame.records[0]
+    columns = to_columns([record, record])
+    for wrong in (
+        replace(columns, op_numbers=[1]),
+        replace(columns, clients=[(0, 0, 3)]),
+        replace(columns, keys=[b"k"]),
+        replace(columns, space_index=[0, 9]),
+        replace(columns, counts=[1, 2]),
+        replace(columns, kinds=b"\1\1\1"),
+        replace(columns, spaces=[]),
+        replace(columns, deadlines_ms=[1]),
+        replace(columns, results=[None]),
+        replace(columns, op_numbers=[1, -1]),
+    ):
+        message = encode_frame(frame, GRID)
+        message.appends = msgspec.msgpack.encode(Appends([1, 1], [1], [1, 2], wrong))
+        with pytest.raises(BadFrame):
+            decode_frame(message)
+    for partitions, epochs in (([1], [1]), ([1, 1], [1, 1, 1])):
+        message = encode_frame(frame, GRID)
+        message.appends = msgspec.msgpack.encode(Appends(partitions, epochs, [1, 2], columns))
+        with pytest.raises(BadFrame, match="unequal"):
+            decode_frame(message)
 
 
 class FakeTransport:

@@ -35,7 +35,7 @@ class ReplicationFrame(_message.Message):
     receiver: str
     stream_id: int
     position: int
-    appends: AppendColumns
+    appends: bytes
     catch_ups: _containers.RepeatedCompositeFieldContainer[CatchUp]
     snapshots: _containers.RepeatedCompositeFieldContainer[SnapshotChunk]
     probe_partitions: _containers.RepeatedScalarFieldContainer[int]
@@ -52,50 +52,10 @@ class ReplicationFrame(_message.Message):
     audit_epochs: _containers.RepeatedScalarFieldContainer[int]
     audit_sequences: _containers.RepeatedScalarFieldContainer[int]
     audit_digests: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, grid_id: _Optional[bytes] = ..., sender: _Optional[str] = ..., receiver: _Optional[str] = ..., stream_id: _Optional[int] = ..., position: _Optional[int] = ..., appends: _Optional[_Union[AppendColumns, _Mapping]] = ..., catch_ups: _Optional[_Iterable[_Union[CatchUp, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[SnapshotChunk, _Mapping]]] = ..., probe_partitions: _Optional[_Iterable[int]] = ..., probe_epochs: _Optional[_Iterable[int]] = ..., probe_revisions: _Optional[_Iterable[int]] = ..., confirm_partitions: _Optional[_Iterable[int]] = ..., confirm_epochs: _Optional[_Iterable[int]] = ..., commit_partitions: _Optional[_Iterable[int]] = ..., commit_epochs: _Optional[_Iterable[int]] = ..., commit_sequences: _Optional[_Iterable[int]] = ..., persisted_sequences: _Optional[_Iterable[int]] = ..., audit_kinds: _Optional[bytes] = ..., audit_partitions: _Optional[_Iterable[int]] = ..., audit_epochs: _Optional[_Iterable[int]] = ..., audit_sequences: _Optional[_Iterable[int]] = ..., audit_digests: _Optional[_Iterable[int]] = ...) -> None: ...
-
-class AppendColumns(_message.Message):
-    __slots__ = ("spaces", "partitions", "epochs", "sequences", "records")
-    SPACES_FIELD_NUMBER: _ClassVar[int]
-    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
-    EPOCHS_FIELD_NUMBER: _ClassVar[int]
-    SEQUENCES_FIELD_NUMBER: _ClassVar[int]
-    RECORDS_FIELD_NUMBER: _ClassVar[int]
-    spaces: _containers.RepeatedScalarFieldContainer[str]
-    partitions: _containers.RepeatedScalarFieldContainer[int]
-    epochs: _containers.RepeatedScalarFieldContainer[int]
-    sequences: _containers.RepeatedScalarFieldContainer[int]
-    records: RecordColumns
-    def __init__(self, spaces: _Optional[_Iterable[str]] = ..., partitions: _Optional[_Iterable[int]] = ..., epochs: _Optional[_Iterable[int]] = ..., sequences: _Optional[_Iterable[int]] = ..., records: _Optional[_Union[RecordColumns, _Mapping]] = ...) -> None: ...
-
-class RecordColumns(_message.Message):
-    __slots__ = ("kinds", "sessions", "op_numbers", "floors", "results", "counts", "space_index", "keys", "values", "deleted", "deadlines_ms")
-    KINDS_FIELD_NUMBER: _ClassVar[int]
-    SESSIONS_FIELD_NUMBER: _ClassVar[int]
-    OP_NUMBERS_FIELD_NUMBER: _ClassVar[int]
-    FLOORS_FIELD_NUMBER: _ClassVar[int]
-    RESULTS_FIELD_NUMBER: _ClassVar[int]
-    COUNTS_FIELD_NUMBER: _ClassVar[int]
-    SPACE_INDEX_FIELD_NUMBER: _ClassVar[int]
-    KEYS_FIELD_NUMBER: _ClassVar[int]
-    VALUES_FIELD_NUMBER: _ClassVar[int]
-    DELETED_FIELD_NUMBER: _ClassVar[int]
-    DEADLINES_MS_FIELD_NUMBER: _ClassVar[int]
-    kinds: bytes
-    sessions: _containers.RepeatedScalarFieldContainer[int]
-    op_numbers: _containers.RepeatedScalarFieldContainer[int]
-    floors: _containers.RepeatedScalarFieldContainer[int]
-    results: _containers.RepeatedScalarFieldContainer[bytes]
-    counts: _containers.RepeatedScalarFieldContainer[int]
-    space_index: _containers.RepeatedScalarFieldContainer[int]
-    keys: _containers.RepeatedScalarFieldContainer[bytes]
-    values: _containers.RepeatedScalarFieldContainer[bytes]
-    deleted: bytes
-    deadlines_ms: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, kinds: _Optional[bytes] = ..., sessions: _Optional[_Iterable[int]] = ..., op_numbers: _Optional[_Iterable[int]] = ..., floors: _Optional[_Iterable[int]] = ..., results: _Optional[_Iterable[bytes]] = ..., counts: _Optional[_Iterable[int]] = ..., space_index: _Optional[_Iterable[int]] = ..., keys: _Optional[_Iterable[bytes]] = ..., values: _Optional[_Iterable[bytes]] = ..., deleted: _Optional[bytes] = ..., deadlines_ms: _Optional[_Iterable[int]] = ...) -> None: ...
+    def __init__(self, grid_id: _Optional[bytes] = ..., sender: _Optional[str] = ..., receiver: _Optional[str] = ..., stream_id: _Optional[int] = ..., position: _Optional[int] = ..., appends: _Optional[bytes] = ..., catch_ups: _Optional[_Iterable[_Union[CatchUp, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[SnapshotChunk, _Mapping]]] = ..., probe_partitions: _Optional[_Iterable[int]] = ..., probe_epochs: _Optional[_Iterable[int]] = ..., probe_revisions: _Optional[_Iterable[int]] = ..., confirm_partitions: _Optional[_Iterable[int]] = ..., confirm_epochs: _Optional[_Iterable[int]] = ..., commit_partitions: _Optional[_Iterable[int]] = ..., commit_epochs: _Optional[_Iterable[int]] = ..., commit_sequences: _Optional[_Iterable[int]] = ..., persisted_sequences: _Optional[_Iterable[int]] = ..., audit_kinds: _Optional[bytes] = ..., audit_partitions: _Optional[_Iterable[int]] = ..., audit_epochs: _Optional[_Iterable[int]] = ..., audit_sequences: _Optional[_Iterable[int]] = ..., audit_digests: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class CatchUp(_message.Message):
-    __slots__ = ("partition", "epoch", "previous_sequence", "previous_epoch", "commit", "run_starts", "run_epochs", "spaces", "records")
+    __slots__ = ("partition", "epoch", "previous_sequence", "previous_epoch", "commit", "run_starts", "run_epochs", "records")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -103,7 +63,6 @@ class CatchUp(_message.Message):
     COMMIT_FIELD_NUMBER: _ClassVar[int]
     RUN_STARTS_FIELD_NUMBER: _ClassVar[int]
     RUN_EPOCHS_FIELD_NUMBER: _ClassVar[int]
-    SPACES_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     partition: int
     epoch: int
@@ -112,9 +71,8 @@ class CatchUp(_message.Message):
     commit: int
     run_starts: _containers.RepeatedScalarFieldContainer[int]
     run_epochs: _containers.RepeatedScalarFieldContainer[int]
-    spaces: _containers.RepeatedScalarFieldContainer[str]
-    records: RecordColumns
-    def __init__(self, partition: _Optional[int] = ..., epoch: _Optional[int] = ..., previous_sequence: _Optional[int] = ..., previous_epoch: _Optional[int] = ..., commit: _Optional[int] = ..., run_starts: _Optional[_Iterable[int]] = ..., run_epochs: _Optional[_Iterable[int]] = ..., spaces: _Optional[_Iterable[str]] = ..., records: _Optional[_Union[RecordColumns, _Mapping]] = ...) -> None: ...
+    records: bytes
+    def __init__(self, partition: _Optional[int] = ..., epoch: _Optional[int] = ..., previous_sequence: _Optional[int] = ..., previous_epoch: _Optional[int] = ..., commit: _Optional[int] = ..., run_starts: _Optional[_Iterable[int]] = ..., run_epochs: _Optional[_Iterable[int]] = ..., records: _Optional[bytes] = ...) -> None: ...
 
 class SnapshotChunk(_message.Message):
     __slots__ = ("partition", "epoch", "snapshot_id", "index", "last", "crc", "body")

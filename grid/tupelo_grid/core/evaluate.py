@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import repeat
+from typing import Any
 
 import msgspec
 from tupelo.errors import ResultCode
@@ -28,6 +29,8 @@ from tupelo_grid.core.records import EXPIRE, WRITE, Entry, Mutation, Result
 
 NOT_FOUND = int(ResultCode.NOT_FOUND)
 OK = int(ResultCode.OK)
+# A global is found faster than an attribute of a module.
+GET, PUT = kinds_of.GET, kinds_of.PUT
 
 
 class View:
@@ -49,6 +52,7 @@ class View:
 
 
 _NO_ENTRIES: dict[bytes, Entry] = {}
+_NONE: list[Any] = []
 
 
 class Evaluator:
@@ -78,45 +82,86 @@ class Evaluator:
         reads: set[Primary] = set()
         batch = pending.batch
         now_ms = self.clock.wall_ms()
-        names, index = batch.targets, batch.target_index
-        one_name = names[0] if names and index is None else ""
-        serving, kinds, keys, faults = self.serving, batch.kinds, batch.keys, batch.faults
-        space_ttls = self.space_ttls
-        for i, number in enumerate(batch.partitions):
-            if faults is not None and i in faults:
-                pending.fail(i, *faults[i])
-                continue
+        if batch.kinds:
+            self._operations(pending, now_ms, waits, reads)
+        if batch.bulk is not None:
+            self._bulk(pending, batch.bulk, now_ms, waits, reads)
+        return waits, reads
+
+    def _operations(
+        self, pending: Pending, now_ms: int, waits: dict[Primary, int], reads: set[Primary]
+    ) -> None:
+        """One after the other. A put that nothing speaks against and a get are done here; whatever
+        wants a closer look goes its own way. Names are looked up once, since this is the loop that
+        all plain operations pass."""
+        batch = pending.batch
+        names, index, faults = batch.targets, batch.target_index, batch.faults
+        values, numbers, ttls = batch.values or _NONE, batch.op_numbers or _NONE, batch.ttls_ms
+        session, floor = batch.session, batch.acked_below
+        serving, space_ttls = self.serving, self.space_ttls
+        room = self.limits.pipeline_records_max if not self.admission.overloaded else 0
+        told, found, epochs, copies = (
+            pending.versions,
+            pending.values,
+            pending.epochs,
+            pending.copies,
+        )
+        rows = zip(batch.partitions, batch.kinds, batch.keys, strict=True)
+        for i, (number, kind, key) in enumerate(rows):
             primary = serving.get(number)
-            if primary is None:
-                self._refuse(pending, i, self.refuse(number))
+            if primary is None or (faults is not None and i in faults):
+                self._not_run(pending, i, number)
                 continue
-            if primary.partition.deadlines.next_ms <= now_ms:
+            partition = primary.partition
+            if partition.deadlines.next_ms <= now_ms:
                 self.expire(primary, now_ms)
-            name = one_name if index is None else names[index[i]]
-            kind = kinds[i]
-            if kind == kinds_of.PUT and name in space_ttls:
-                self._put(pending, i, name, primary, now_ms, waits)
-            elif kind == kinds_of.GET and name in space_ttls:
+            name = names[0] if index is None else names[index[i]]
+            ttl_ms = space_ttls.get(name)
+            if kind == PUT and ttl_ms is not None:
+                op_number = numbers[i]
+                state = partition.sessions.states.get(session)
+                if (
+                    state is None
+                    or op_number in state.results
+                    or op_number < state.floor
+                    or not primary.writable
+                    or partition.journal.last - partition.commit >= room
+                ):
+                    self._write(pending, i, kind, name, primary, now_ms, waits)
+                    continue
+                if ttls is not None:
+                    ttl_ms = ttls[i] or ttl_ms
+                mutation = (name, key, values[i], now_ms + ttl_ms if ttl_ms else 0)
+                record = (WRITE, session, op_number, floor, None, (mutation,))
+                waits[primary] = told[i] = primary.append(record)
+                epochs[i] = primary.epoch
+                copies[i] = primary.copies
+            elif kind == GET and ttl_ms is not None:
                 reads.add(primary)
-                entry = primary.partition.spaces.get(name, _NO_ENTRIES).get(keys[i])
+                entry = partition.spaces.get(name, _NO_ENTRIES).get(key)
                 if entry is None:
                     pending.codes[i] = NOT_FOUND
                 else:
-                    pending.values[i] = entry[0]
-                    pending.versions[i] = entry[1]
-                _observe(primary, entry, waits)
-            elif kind == kinds_of.GET_NEAR and name in space_ttls:
+                    found[i] = entry[0]
+                    told[i] = entry[1]
+                if partition.commit != partition.journal.last:
+                    _observe(primary, entry, waits)
+            elif kind == kinds_of.GET_NEAR and ttl_ms is not None:
                 reads.add(primary)
                 _observe(primary, get_near(pending, i, name, primary, now_ms), waits)
             elif kind in kinds_of.READ_KINDS:
                 reads.add(primary)
                 self._read(pending, i, kind, name, primary, now_ms)
-                waits[primary] = primary.partition.journal.last
+                waits[primary] = partition.journal.last
             else:
                 self._write(pending, i, kind, name, primary, now_ms, waits)
-        if batch.bulk is not None:
-            self._bulk(pending, batch.bulk, now_ms, waits, reads)
-        return waits, reads
+
+    def _not_run(self, pending: Pending, i: int, number: int) -> None:
+        faults = pending.batch.faults
+        if faults is not None and i in faults:
+            pending.fail(i, *faults[i])
+        else:
+            self._refuse(pending, i, self.refuse(number))
 
     @staticmethod
     def _refuse(pending: Pending, index: int, refusal: Refusal) -> None:
@@ -169,36 +214,6 @@ class Evaluator:
             pending.fail(i, code, _text(value))
 
     # -- writes
-
-    def _put(
-        self,
-        pending: Pending,
-        i: int,
-        name: str,
-        primary: Primary,
-        now_ms: int,
-        waits: dict[Primary, int],
-    ) -> None:
-        """`_write` for the commonest operation, without what it does not need."""
-        batch, session = pending.batch, pending.batch.session
-        assert batch.op_numbers is not None
-        assert batch.values is not None
-        number = batch.op_numbers[i]
-        state = primary.partition.sessions.states.get(session)
-        if state is None or number in state.results or number < state.floor:
-            self._write(pending, i, kinds_of.PUT, name, primary, now_ms, waits)
-            return
-        refusal = self.admission.overload(primary)
-        if refusal is not None:
-            self._refuse(pending, i, refusal)
-            return
-        ttl_ms = (batch.ttls_ms[i] if batch.ttls_ms else 0) or self.space_ttls[name]
-        deadline_ms = now_ms + ttl_ms if ttl_ms else 0
-        mutation = (name, batch.keys[i], batch.values[i], deadline_ms)
-        record = (WRITE, session, number, batch.acked_below, None, (mutation,))
-        waits[primary] = pending.versions[i] = primary.append(record)
-        pending.epochs[i] = primary.epoch
-        pending.copies[i] = primary.copies
 
     def _write(
         self,

@@ -15,12 +15,13 @@ import xxhash
 
 from tupelo_grid.core.dedupe import SessionTable
 from tupelo_grid.core.expiry import Deadlines
-from tupelo_grid.core.journal import RECORD_OVERHEAD_BYTES, Journal, record_bytes
+from tupelo_grid.core.journal import RECORD_OVERHEAD_BYTES, Journal
 from tupelo_grid.core.records import SESSION_EVICT, WRITE, Entry, Mutation, Record
 
 # What a record replaced, and what it did to the session table. A record of one client's write of
-# one entry has that entry itself, others have a tuple with one for each mutation.
+# one entry has that entry itself, others have a list with one for each mutation.
 Undo = tuple[Any, Any]
+_NOTHING: dict[bytes, Entry] = {}
 # Answered results are looked for once in so many committed records.
 SWEEP_EVERY = 16
 
@@ -76,23 +77,12 @@ class Partition:
 
     def append(self, record: Record, epoch: int) -> int:
         """Applies a record and returns its sequence."""
-        mutations = record[5]
-        if len(mutations) == 1 and record[1]:
-            return self._append_one(record, mutations[0], epoch)
-        sequence = self.journal.append(record, epoch, record_bytes(record))
-        replaced = tuple([self._apply(mutation, sequence) for mutation in mutations])
-        table_undo: Any = None
-        if record[0] == WRITE:
-            if record[1]:
-                table_undo = self.sessions.note(record, sequence)
-        elif record[0] == SESSION_EVICT:
-            table_undo = self.sessions.evict(_evicted(record))
-        self._undo.append((replaced, table_undo))
-        return sequence
-
-    def _append_one(self, record: Record, mutation: Mutation, epoch: int) -> int:
-        """A client's write of one entry: the same as above, in fewer steps."""
-        space, key, value, deadline_ms = mutation
+        _, session, number, floor, result, mutations = record
+        if not session or len(mutations) != 1:
+            return self._append_other(record, epoch)
+        # One client's write of one entry, by far the commonest: all in one step, as each call and
+        # each look-up here is made for every write on every replica.
+        [(space, key, value, deadline_ms)] = mutations
         entries = self.spaces.get(space)
         if entries is None:
             entries = self.spaces[space] = {}
@@ -107,21 +97,53 @@ class Partition:
             entries[key] = (value, sequence, deadline_ms)
             if deadline_ms:
                 self.deadlines.add(deadline_ms, space, key)
-        self._undo.append((replaced, self.sessions.note(record, sequence)))
+        state = self.sessions.states.get(session)
+        if state is None:
+            self._undo.append((replaced, self.sessions.note(record, sequence)))
+            return sequence
+        floor_before = state.floor
+        if floor > floor_before:
+            state.floor = floor
+        state.results[number] = sequence if result is None else (sequence, result)
+        state.last = sequence
+        self._undo.append((replaced, floor_before))
         return sequence
 
-    def _apply(self, mutation: Mutation, sequence: int) -> Entry | None:
-        space, key, value, deadline_ms = mutation
-        entries = self.spaces.get(space)
-        if entries is None:
-            entries = self.spaces[space] = {}
-        if value is None:
-            return entries.pop(key, None)
-        replaced = entries.get(key)
-        entries[key] = (value, sequence, deadline_ms)
-        if deadline_ms:
-            self.deadlines.add(deadline_ms, space, key)
-        return replaced
+    def _append_other(self, record: Record, epoch: int) -> int:
+        mutations = record[5]
+        sequence = self.journal.last + 1
+        replaced, size = self._apply(mutations, sequence)
+        self.journal.append(record, epoch, size)
+        table_undo: Any = None
+        if record[0] == WRITE:
+            if record[1]:
+                table_undo = self.sessions.note(record, sequence)
+        elif record[0] == SESSION_EVICT:
+            table_undo = self.sessions.evict(_evicted(record))
+        self._undo.append((replaced, table_undo))
+        return sequence
+
+    def _apply(
+        self, mutations: tuple[Mutation, ...], sequence: int
+    ) -> tuple[list[Entry | None], int]:
+        """Returns what they replaced, and the `record_bytes` of their record."""
+        replaced: list[Entry | None] = []
+        size = RECORD_OVERHEAD_BYTES
+        name, entries = "", _NOTHING
+        for space, key, value, deadline_ms in mutations:
+            if space != name or entries is _NOTHING:
+                name = space
+                entries = self.spaces.setdefault(space, {})
+            replaced.append(entries.get(key))
+            if value is None:
+                entries.pop(key, None)
+                size += len(key)
+                continue
+            entries[key] = (value, sequence, deadline_ms)
+            size += len(key) + len(value)
+            if deadline_ms:
+                self.deadlines.add(deadline_ms, space, key)
+        return replaced, size
 
     def truncate(self, sequence: int) -> None:
         """Takes every record after `sequence` back. It must be neither committed nor too old."""
@@ -133,7 +155,7 @@ class Partition:
     def _undo_record(self, record: Record) -> None:
         replaced, table_undo = self._undo.pop()
         if len(record[5]) == 1 and record[1]:
-            replaced = (replaced,)
+            replaced = [replaced]
         for (space, key, _, _), entry in zip(reversed(record[5]), reversed(replaced), strict=True):
             if entry is None:
                 self.spaces[space].pop(key, None)
