@@ -180,9 +180,13 @@ class UnitConnection:
                         continue
                     stream = self._stub.Session()
                 frame = self._next_frame(stream)
-                if frame is not None and not await self._carry(frame, stream):
+                if frame is None:
+                    continue
+                if not await self._carry(frame, stream):
                     stream.cancel()
                     stream = None
+                # Those just answered may have more to ask: the next frame takes it along.
+                await asyncio.sleep(0)
         finally:
             if stream is not None:
                 stream.cancel()

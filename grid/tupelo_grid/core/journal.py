@@ -111,7 +111,7 @@ class Journal:
         if self.runs[-1][0] == self.last:
             self.runs.pop()
         self.last -= 1
-        self.bytes -= record_bytes(record)
+        self.bytes = max(0, self.bytes - record_bytes(record)) if self._records else 0
         return record
 
     def trim(self, through: int) -> None:
@@ -121,7 +121,8 @@ class Journal:
             return
         if count <= 0:
             return
-        self.bytes -= sum(map(record_bytes, self._records[:count]))
+        # The share of so many records: to look at each would cost as much as appending it did.
+        self.bytes -= self.bytes * count // len(self._records)
         del self._records[:count]
         self.base += count
 

@@ -145,12 +145,13 @@ class Link:
         items = self.items
         count = _fit(items)
         taken, self.items = (items, []) if count == len(items) else (items[:count], items[count:])
-        frame.partitions = [item[0].partition for item in taken]
-        frame.epochs = [item[0].epoch for item in taken]
-        frame.sequences = [item[1] for item in taken]
-        frame.records = [item[2] for item in taken]
-        for progress, sequence, _ in taken:
-            marks[progress] = sequence
+        carried, sequences, records = zip(*taken, strict=True)
+        frame.partitions = [one.partition for one in carried]
+        frame.epochs = [one.epoch for one in carried]
+        frame.sequences = list(sequences)
+        frame.records = list(records)
+        # Later ones of a replica come later in the list.
+        marks.update(zip(carried, sequences, strict=True))
 
     def acknowledged(self, position: int, now: float) -> list[Sent]:
         """Frames that an acknowledgement settles, oldest first."""
@@ -168,6 +169,8 @@ def _fit(items: list[Item]) -> int:
     for count, (_, _, record) in enumerate(items):
         if count >= FRAME_RECORDS_MAX or size >= FRAME_BYTES_MAX:
             return count
-        for _, key, value, _ in record[5]:
-            size += len(key) + len(value or b"")
+        for mutation in record[5]:
+            size += len(mutation[1])
+            if mutation[2] is not None:
+                size += len(mutation[2])
     return len(items)

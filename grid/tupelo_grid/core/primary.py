@@ -132,7 +132,8 @@ class Primary:
         if commit <= partition.commit:
             return False
         partition.advance_commit(commit)
-        self._look_ready()
+        if not self.ready:
+            self._look_ready()
         return True
 
     def _look_ready(self) -> None:

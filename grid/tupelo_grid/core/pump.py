@@ -126,8 +126,9 @@ class Pump:
     def next_frame(self, now: float, flush: bool = False) -> PumpFrame | None:
         """The next frame, or None while there is nothing to send, or more may still come.
 
-        A frame leaves when it has claims, or `batch_records` are waiting, or one has waited
-        `batch_s`; with `flush` at once. The frame counts as in flight from here on.
+        A frame leaves when there are claims, or a partition has `batch_records` waiting, or one of
+        them has waited `batch_s`; with `flush` at once. It takes along what else is waiting. It
+        counts as in flight from here on.
         """
         if len(self._flight) >= self._limits.frames_in_flight:
             return None
@@ -156,17 +157,15 @@ class Pump:
         return claims
 
     def _due(self, now: float) -> bool:
-        waiting = 0
-        for partition in self._queue:
-            if partition in self._urgent:
-                return True
-            part = self._parts[partition]
-            waiting += part.committed - part.cursor
-            if waiting >= self._limits.batch_records:
-                return True
-            if part.marks and now - part.marks[0][0] >= self._limits.batch_s:
-                return True
-        return False
+        return any(self._is_due(partition, now) for partition in self._queue)
+
+    def _is_due(self, partition: int, now: float) -> bool:
+        """By its own records, not by those of all: so that each partition's wait long enough for
+        several changes of a key to become one."""
+        part, limits = self._parts[partition], self._limits
+        if part.committed - part.cursor >= limits.batch_records or partition in self._urgent:
+            return True
+        return bool(part.marks) and now - part.marks[0][0] >= limits.batch_s
 
     def _take_batches(self) -> list[PartitionBatch]:
         changes_left, bytes_left = self._limits.batch_records, self._limits.batch_bytes

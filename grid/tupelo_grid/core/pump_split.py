@@ -42,11 +42,7 @@ class SplitPump(Pump):
         return frames
 
     def _find_due(self, now: float) -> Iterator[int]:
-        for partition in self._queue:
-            part = self._parts[partition]
-            urgent = partition in self._urgent or part.lag >= self._limits.batch_records
-            if urgent or (part.marks and now - part.marks[0][0] >= self._limits.batch_s):
-                yield partition
+        return (partition for partition in self._queue if self._is_due(partition, now))
 
     def _due(self, now: float) -> bool:
         return bool(self._due_now)

@@ -30,6 +30,10 @@ from tupelo_grid.core.records import Record
 from tupelo_grid.core.swaps import Swap, SwapResult
 from tupelo_grid.core.table import Lease, PartitionState, Versioned
 
+# Partitions that tell their backups in one tick what to forget; they take turns, since what is told
+# of each in every tick would cost as much as its writes.
+TENDED_MAX = 16
+
 
 class Unit:
     """One incarnation of a processing unit.
@@ -77,6 +81,7 @@ class Unit:
         self._unresolved: dict[int, int] = {}
         self.loading: dict[int, Versioned] = {}
         self._last_tick = clock.now()
+        self._turn = 0
         self._store_heard = clock.now()
         self._receiver = Receiver(me, self.replicas, self.epochs, self._step_down)
         self.audit = Auditor(self.primaries, self._receiver, limits, self._last_tick)
@@ -187,8 +192,10 @@ class Unit:
         if not primary.advance():
             return
         self.dirty.add(primary.number)
-        for pending in primary.take_committed():
-            self.answers.complete(pending)
+        waiters = primary.waiters
+        if waiters and waiters[0][0] <= primary.partition.commit:
+            for pending in primary.take_committed():
+                self.answers.complete(pending)
         if primary.ready != was_ready or primary.handing_over or primary.config.learner:
             self._maintain(primary)
 
@@ -375,8 +382,15 @@ class Unit:
         self._last_tick = now
         now_ms, journal_bytes = self.clock.wall_ms(), 0
         silent = {peer for peer in self.links if self._silent(peer)}
-        for primary in list(self.primaries.values()):
-            self._tick_primary(primary, now_ms)
+        full = bool(self._evaluator.admission.overloaded)
+        primaries = list(self.primaries.values())
+        turn, self._turn = self._turn, (self._turn + TENDED_MAX) % max(1, len(primaries))
+        for place, primary in enumerate(primaries):
+            if primary.serving and primary.partition.deadlines.next_ms <= now_ms:
+                self._evaluator.expire(primary, now_ms)
+                self._advance(primary)
+            if full or (place - turn) % len(primaries) < TENDED_MAX:
+                primary.tend(full)
             if silent or not primary.settled:
                 self._maintain(primary)
             journal_bytes += primary.partition.journal.bytes
@@ -391,10 +405,3 @@ class Unit:
         self.peers_wanted = {peer for primary in primaries for peer in primary.progress}
         for peer in [peer for peer in self.links if peer not in self.peers_wanted]:
             self._lost_rounds(self.links.pop(peer))
-
-    def _tick_primary(self, primary: Primary, now_ms: int) -> None:
-        partition = primary.partition
-        if primary.serving and partition.deadlines.next_ms <= now_ms:
-            self._evaluator.expire(primary, now_ms)
-            self._advance(primary)
-        primary.tend(full=bool(self._evaluator.admission.overloaded))
