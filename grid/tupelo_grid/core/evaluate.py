@@ -9,7 +9,6 @@ one, and nobody can see it again after a fail-over to a slower clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -17,7 +16,8 @@ from tupelo.errors import ResultCode
 
 from tupelo_grid.core import batch as kinds_of
 from tupelo_grid.core.admission import Admission, Refusal
-from tupelo_grid.core.batch import Batch, Bulk, BulkOutcome, Pending
+from tupelo_grid.core.batch import Batch, Pending
+from tupelo_grid.core.bulk import BulkEvaluator
 from tupelo_grid.core.clock import Clock
 from tupelo_grid.core.commands import CommandRunner
 from tupelo_grid.core.limits import Limits
@@ -75,6 +75,7 @@ class Evaluator:
         self.limits = limits
         self.clock = clock
         self.admission = Admission(space_ttls, runner, limits)
+        self.bulk = BulkEvaluator(serving, refuse, self.expire, space_ttls, self.admission)
 
     def run(self, pending: Pending) -> tuple[dict[Primary, int], set[Primary]]:
         """Returns what the answer must wait for: a sequence by primary, and the primaries read."""
@@ -85,7 +86,7 @@ class Evaluator:
         if batch.kinds:
             self._operations(pending, now_ms, waits, reads)
         if batch.bulk is not None:
-            self._bulk(pending, batch.bulk, now_ms, waits, reads)
+            self.bulk.run(pending, batch.bulk, now_ms, waits, reads)
         return waits, reads
 
     def _operations(
@@ -282,103 +283,6 @@ class Evaluator:
             removals = partition.deadlines.due(now_ms, limit, partition.spaces)
             if removals:
                 primary.append((EXPIRE, 0, 0, 0, None, removals))
-
-    # -- bulk
-
-    def _bulk(
-        self,
-        pending: Pending,
-        bulk: Bulk,
-        now_ms: int,
-        waits: dict[Primary, int],
-        reads: set[Primary],
-    ) -> None:
-        groups = len(bulk.partitions)
-        entries = len(bulk.keys) if bulk.kind == kinds_of.GET else 0
-        outcome = pending.bulk = BulkOutcome(
-            codes=bytearray(groups),
-            versions=[0] * (entries or groups),
-            values=[b""] * entries,
-            epochs=[0] * groups,
-            copies=bytearray(groups),
-        )
-        ops, batch = len(pending.codes), pending.batch
-        start = 0
-        for group, number in enumerate(bulk.partitions):
-            end = start + bulk.counts[group]
-            primary = self.serving.get(number)
-            refusal = self._bulk_refusal(batch, ops + group, bulk.space, primary, number)
-            if primary is not None and refusal is None:
-                if primary.partition.deadlines.next_ms <= now_ms:
-                    self.expire(primary, now_ms)
-                if bulk.kind == kinds_of.GET:
-                    reads.add(primary)
-                    self._bulk_get(bulk, outcome, start, end, primary)
-                    waits[primary] = primary.partition.journal.last
-                else:
-                    refusal = self._bulk_write(
-                        pending, bulk, outcome, group, start, end, primary, now_ms
-                    )
-                    waits[primary] = primary.partition.journal.last
-            if refusal is not None:
-                pending.stale = pending.stale or refusal.code == ResultCode.WRONG_OWNER
-                outcome.codes[group] = refusal.code
-                if refusal.message:
-                    error = kinds_of.OpError(
-                        ops + group, refusal.code, refusal.message, dict(refusal.fields)
-                    )
-                    pending.errors.append(error)
-            start = end
-
-    def _bulk_refusal(
-        self, batch: Batch, index: int, space: str, primary: Primary | None, number: int
-    ) -> Refusal | None:
-        if batch.faults is not None and index in batch.faults:
-            return Refusal(*batch.faults[index])
-        return self.refuse(number) if primary is None else self.admission.unknown(space, 0)
-
-    @staticmethod
-    def _bulk_get(bulk: Bulk, outcome: BulkOutcome, start: int, end: int, primary: Primary) -> None:
-        held = primary.partition.spaces.get(bulk.space, _NO_ENTRIES)
-        for i in range(start, end):
-            entry = held.get(bulk.keys[i])
-            if entry is not None:
-                outcome.values[i] = entry[0]
-                outcome.versions[i] = entry[1]
-
-    def _bulk_write(
-        self,
-        pending: Pending,
-        bulk: Bulk,
-        outcome: BulkOutcome,
-        group: int,
-        start: int,
-        end: int,
-        primary: Primary,
-        now_ms: int,
-    ) -> Refusal | None:
-        batch = pending.batch
-        number = bulk.op_numbers[group]
-        admitted = self.admission.admit(primary, batch.session, number)
-        if isinstance(admitted, Refusal):
-            return admitted
-        if admitted is not None:
-            outcome.versions[group] = admitted[1]
-        else:
-            keys = bulk.keys[start:end]
-            mutations: tuple[Mutation, ...]
-            if bulk.kind == kinds_of.DELETE:
-                mutations = tuple(zip(repeat(bulk.space), keys, repeat(None), repeat(0)))
-            else:
-                ttl_ms = bulk.ttl_ms or self.space_ttls[bulk.space]
-                deadline_ms = now_ms + ttl_ms if ttl_ms else 0
-                values = bulk.values[start:end]
-                mutations = tuple(zip(repeat(bulk.space), keys, values, repeat(deadline_ms)))
-            record = (WRITE, batch.session, number, batch.acked_below, None, mutations)
-            outcome.versions[group] = primary.append(record)
-        outcome.epochs[group] = primary.epoch
-        outcome.copies[group] = primary.copies
-        return None
 
 
 def _value(batch: Batch, i: int) -> bytes:
