@@ -14,6 +14,7 @@ from tupelo_grid.core.limits import Limits
 from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.primary import Primary
 from tupelo_grid.core.records import SESSION_EVICT, Result
+from tupelo_grid.core.table import PartitionState, Versioned
 
 OK = int(ResultCode.OK)
 
@@ -24,6 +25,21 @@ class Refusal(NamedTuple):
     code: int
     message: str = ""
     fields: Mapping[str, object] = {}
+
+
+def not_served(number: int, versioned: Versioned | None, loading: bool, changing: bool) -> Refusal:
+    """Why a unit does not serve a partition of which it knows that configuration."""
+    if versioned is not None and versioned.config.state is PartitionState.LOST:
+        return Refusal(
+            ResultCode.PARTITION_LOST,
+            f"partition {number} is lost: none of its in-sync replicas is alive; it returns "
+            "when one of them does, or when an operator forces a promotion",
+        )
+    if loading:
+        return Refusal(ResultCode.NOT_READY, f"partition {number} is loaded from the store")
+    if changing:
+        return Refusal(ResultCode.NOT_READY, f"partition {number} is changing its primary")
+    return Refusal(ResultCode.WRONG_OWNER, f"partition {number} is not served by this unit")
 
 
 class Admission:

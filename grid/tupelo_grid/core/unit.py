@@ -13,7 +13,7 @@ from operator import attrgetter
 
 from tupelo.errors import ResultCode
 
-from tupelo_grid.core.admission import Refusal
+from tupelo_grid.core.admission import Refusal, not_served
 from tupelo_grid.core.answers import Answers, ReadRound
 from tupelo_grid.core.antientropy import Auditor
 from tupelo_grid.core.backup import Receiver
@@ -28,7 +28,7 @@ from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.primary import Peers, Primary
 from tupelo_grid.core.records import Record
 from tupelo_grid.core.swaps import Swap, SwapResult
-from tupelo_grid.core.table import Lease, PartitionState, Versioned
+from tupelo_grid.core.table import Lease, Versioned
 
 # Partitions that tell their backups in one tick what to forget; they take turns, since what is told
 # of each in every tick would cost as much as its writes.
@@ -114,18 +114,8 @@ class Unit:
         return pending
 
     def _refuse(self, number: int) -> Refusal:
-        versioned = self.configs.get(number)
-        if versioned is not None and versioned.config.state is PartitionState.LOST:
-            return Refusal(
-                ResultCode.PARTITION_LOST,
-                f"partition {number} is lost: none of its in-sync replicas is alive; it returns "
-                "when one of them does, or when an operator forces a promotion",
-            )
-        if number in self.loading:
-            return Refusal(ResultCode.NOT_READY, f"partition {number} is loaded from the store")
-        if number in self.primaries:
-            return Refusal(ResultCode.NOT_READY, f"partition {number} is changing its primary")
-        return Refusal(ResultCode.WRONG_OWNER, f"partition {number} is not served by this unit")
+        changing = number in self.primaries
+        return not_served(number, self.configs.get(number), number in self.loading, changing)
 
     def write(self, primary: Primary, record: Record) -> None:
         """Adds a record of the unit's own to a partition that it serves."""
