@@ -179,15 +179,18 @@ async def sells_seats(grid: tupelo.Grid) -> bool:
 
 
 @contextmanager
-def own_grid(units: int) -> Iterator[str]:
-    """A grid of its own for the time of a `with`; gives the address of its router."""
+def own_grid(units: int, unit: Path = AIRLINE, data_dir: Path | None = None) -> Iterator[str]:
+    """A grid of its own for the time of a `with`; gives the address of its router.
+
+    `unit`: the processing unit to load; `data_dir`: removed at the end, None: a temporary one.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
-    data_dir = tempfile.mkdtemp(prefix="tupelo-bench-")
+    folder = str(data_dir) if data_dir else tempfile.mkdtemp(prefix="tupelo-bench-")
     command = [sys.executable, "-m", "tupelo_grid.cli.main"]
-    place = ["--port", str(port), "--data-dir", data_dir]
-    extra = ["--unit", str(AIRLINE)] if AIRLINE.exists() else []
+    place = ["--port", str(port), "--data-dir", folder]
+    extra = ["--unit", str(unit)] if unit.exists() else []
     try:
         subprocess.run(
             [*command, "up", "--units", str(units), *place, *extra, "--detach"],
@@ -197,7 +200,7 @@ def own_grid(units: int) -> Iterator[str]:
         yield f"127.0.0.1:{port}"
     finally:
         subprocess.run([*command, "down", *place], check=False, stdout=sys.stderr)
-        shutil.rmtree(data_dir, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def run(seed: str, seconds: float, report: Callable[[Row], None]) -> list[Row]:

@@ -1,0 +1,1 @@
+"""The processing unit that `benchmarks.peers` loads into the grid under measurement."""
