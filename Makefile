@@ -82,6 +82,11 @@ pin: $(STAMP)  ## Accept the public API as it is now (tests/tidy/public_api.txt)
 bench: $(STAMP)  ## Measure the SDK against a grid of three units
 	@$(BIN)/python -m benchmarks.sdk --seconds 5 --json $(ARGS)
 
+.PHONY: peers
+peers: $(STAMP)  ## Measure the grid beside other systems; installs them (half an hour)
+	@$(BIN)/python -m benchmarks.peers --install
+	@$(BIN)/python -m benchmarks.peers --plot $(ARGS)
+
 .PHONY: clean
 clean:  ## Remove .venv and everything generated that is not committed
 	rm -rf $(VENV) dist build results .tupelo .pytest_cache .mypy_cache .ruff_cache \

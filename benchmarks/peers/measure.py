@@ -16,6 +16,8 @@ from benchmarks.peers.statistics import percentile
 from benchmarks.peers.system import Blocking, Collocated, Settles, System
 
 WARM_UP_S: Final = 0.3
+FIRST_WARM_UP_S: Final = 1.5
+"""Before the first slice of a shape: a JVM compiles what it runs often."""
 PLACES_APART: Final = 37
 """Tasks begin so many keys apart, and then go on in steps that reach every key."""
 STEP: Final = 101
@@ -40,9 +42,14 @@ class Bench:
     system: System
     loaded: set[int] = field(default_factory=set)
     seeded: bool = False
+    warm: set[tuple[str, str]] = field(default_factory=set)
 
     async def run(self, shape: Shape, way: str, seconds: float) -> Slice:
-        """Operations a second, latencies, and CPU of both sides. `way`: of a collocated shape."""
+        """Operations a second, latencies, and CPU of both sides. `way`: of a collocated shape.
+
+        `data_us_op` is of the processes that hold the data, while they are asked; `server_us_op` of
+        all of them, until nothing is left to do. `lost`: additions that another one undid.
+        """
         if shape.op == "memory":
             return await self._memory(shape)
         await self._prepare(shape)
@@ -50,20 +57,43 @@ class Bench:
             drive = self._drive_threads(shape)
         else:
             drive = self._drive_tasks(shape, self._worker(shape, way))
-        await drive(WARM_UP_S)
-        pids = self.system.pids()
-        server, client, began = cpu_s(pids), time.process_time(), time.perf_counter()
+        warm = (shape.name, way) in self.warm
+        self.warm.add((shape.name, way))
+        await drive(min(seconds, WARM_UP_S) if warm else min(5 * seconds, FIRST_WARM_UP_S))
+        await self._settle()
+        pids, holders = self.system.pids(), self.system.data_pids()
+        total = await self._total(shape)
+        server, data = cpu_s(pids), cpu_s(holders)
+        client, began = time.process_time(), time.perf_counter()
         calls, latencies = await drive(seconds)
         took = time.perf_counter() - began
-        client, server = time.process_time() - client, cpu_s(pids) - server
+        client, data = time.process_time() - client, cpu_s(holders) - data
+        await self._settle()
+        server = cpu_s(pids) - server
         operations = calls * shape.entries
-        return {
+        found = {
             "ops_s": operations / took,
             "p50_us": percentile(latencies, 0.50) / 1000,
             "p99_us": percentile(latencies, 0.99) / 1000,
             "client_us_op": client / operations * 1e6,
+            "data_us_op": data / operations * 1e6,
             "server_us_op": server / operations * 1e6,
         }
+        if shape.op == "collocate":
+            found["lost"] = calls * EACH - (await self._total(shape) - total)
+        return found
+
+    async def _total(self, shape: Shape) -> int:
+        """Of all balances: what was added and is not in it was lost."""
+        if shape.op != "collocate":
+            return 0
+        assert isinstance(self.system, Collocated)
+        return await self.system.total(GROUPS, EACH)
+
+    async def _settle(self) -> None:
+        """What a system still has to do does not disturb the next one, and is on its bill."""
+        if isinstance(self.system, Settles):
+            await self.system.settle()
 
     async def _prepare(self, shape: Shape) -> None:
         if shape.op == "collocate":
@@ -154,11 +184,12 @@ class Bench:
 
     async def _fill(self, start: int, end: int, value: str) -> None:
         for first in range(start, end, MANY):
-            await self.system.put_many({f"memory-{n:07d}": value for n in range(first, first + MANY)})
-            if first // MANY % 10 == 0 and isinstance(self.system, Settles):
-                await self.system.settle()
-        if isinstance(self.system, Settles):
-            await self.system.settle()
+            await self.system.put_many(
+                {f"memory-{n:07d}": value for n in range(first, first + MANY)}
+            )
+            if first // MANY % 10 == 0:
+                await self._settle()
+        await self._settle()
 
 
 def _calls_of_put(

@@ -39,7 +39,9 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> Non
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
             return
         time.sleep(POLL_S)
-    raise RuntimeError(f"{process.args!r} does not serve: {log.read_text(errors='replace')[-2000:]}")
+    raise RuntimeError(
+        f"{process.args!r} does not serve: {log.read_text(errors='replace')[-2000:]}"
+    )
 
 
 def stop(processes: Iterable[subprocess.Popen[bytes]]) -> None:

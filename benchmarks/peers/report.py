@@ -47,15 +47,18 @@ def _table(place: tuple[str, str], rows: list[dict[str, Any]]) -> list[str]:
         f"`{place[1]}`, {place[0]}",
         "",
         "| system | operations/s | least to greatest | p50 us | p99 us | client us/op "
-        "| servers us/op |",
-        "|---|---|---|---|---|---|---|",
+        "| data us/op | all servers us/op |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in sorted(rows, key=lambda row: -float(row["ops_s"])):
         spread = f"{min(row['rounds']):,} to {max(row['rounds']):,}"
         name = f"{row['system']} {row['way']}".strip()
+        if row.get("lost"):
+            name += f" (lost {row['lost']:,.0f} updates)"
         lines.append(
             f"| {name} | {row['ops_s']:,.0f} | {spread} | {row['p50_us']:,.0f} "
-            f"| {row['p99_us']:,.0f} | {row['client_us_op']:.1f} | {row['server_us_op']:.1f} |"
+            f"| {row['p99_us']:,.0f} | {row['client_us_op']:.1f} | {row['data_us_op']:.1f} "
+            f"| {row['server_us_op']:.1f} |"
         )
     return [*lines, ""]
 

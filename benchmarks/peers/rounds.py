@@ -92,9 +92,7 @@ def systems(names: list[str], say: Say, missing: dict[str, str]) -> Iterator[lis
                 missing[name] = found["missing"]
                 say(f"  not measured: {found['missing']}")
                 continue
-            started.append(
-                Remote(name, process, found["about"], found["ways"], found["blocking"])
-            )
+            started.append(Remote(name, process, found["about"], found["ways"], found["blocking"]))
         yield started
 
 
@@ -132,7 +130,11 @@ Slices = dict[tuple[str, str, str], list[dict[str, float]]]
 
 
 def measure(
-    remotes: list[Remote], shapes: list[Shape], where: Placement, rounds: int, seconds: float,
+    remotes: list[Remote],
+    shapes: list[Shape],
+    where: Placement,
+    rounds: int,
+    seconds: float,
     say: Say,
 ) -> Slices:
     """Shape by shape; in each, round by round; in each, system by system, turned by one each time,

@@ -53,9 +53,7 @@ class Shape:
 
 
 def _plain(sizes: tuple[int, ...], depths: tuple[int, ...]) -> list[Shape]:
-    return [
-        Shape(op, depth, size) for size in sizes for depth in depths for op in ("get", "put")
-    ]
+    return [Shape(op, depth, size) for size in sizes for depth in depths for op in ("get", "put")]
 
 
 GROUPS: Final[dict[str, list[Shape]]] = {

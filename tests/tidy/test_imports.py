@@ -26,7 +26,7 @@ ROOTS = (
 def unit_folders() -> dict[str, str]:
     """Folder of each processing unit -> the module that its unit.toml declares."""
     found = {}
-    for root in ("processing-units", "tests"):
+    for root in ("processing-units", "tests", "benchmarks"):
         for path in (ROOT / root).rglob("unit.toml"):
             manifest = tomllib.loads(path.read_text("utf-8"))
             folder = path.parent.relative_to(ROOT).as_posix()

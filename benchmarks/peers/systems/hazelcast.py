@@ -56,7 +56,10 @@ class Hazelcast:
         for number, port in enumerate(ports):
             path = self._folder / f"member-{number}.yaml"
             path.write_text(CONFIG.format(port=port, members=", ".join(members)))
-            words = [f"-Dhazelcast.config={path}", "com.hazelcast.core.server.HazelcastMemberStarter"]
+            words = [
+                f"-Dhazelcast.config={path}",
+                "com.hazelcast.core.server.HazelcastMemberStarter",
+            ]
             await asyncio.to_thread(self._cluster.start, f"member-{number}", words, port)
         self._client = await HazelcastClient.create_and_start(
             cluster_name="bench", cluster_members=members

@@ -33,8 +33,9 @@ class Ignite:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._cluster = Cluster("ignite", folder)
+        server = self._cluster.version("ignite-core")
         self.about = About(
-            version=f"Ignite {self._cluster.version('ignite-core')}, pyignite {version('pyignite')}",
+            version=f"Ignite {server}, pyignite {version('pyignite')}",
             replication="1 backup, FULL_SYNC, atomic cache, 2 nodes",
             durability="none",
             client="asyncio thin client, partition aware",

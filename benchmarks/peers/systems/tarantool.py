@@ -32,9 +32,9 @@ class Tarantool:
         program = shutil.which("tarantool")
         if not program:
             raise NotInstalled("tarantool is not on the PATH: apt-get install tarantool")
-        said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+        said = await asyncio.to_thread(subprocess.check_output, [program, "--version"], text=True)
         self.about = About(
-            version=f"{said.stdout.splitlines()[0]}, asynctnt {version('asynctnt')}",
+            version=f"{said.splitlines()[0]}, asynctnt {version('asynctnt')}",
             replication=self.replication,
             durability="write-ahead log, written and not flushed (replication needs one)",
             client="asyncio, one multiplexed connection",
@@ -45,9 +45,8 @@ class Tarantool:
         await self._followed()
 
     def _start(self, program: str) -> None:
-        ports = [free_port(), free_port()]
-        self._port = ports[0]
-        for role, own, other in (("primary", *ports), ("replica", *reversed(ports))):
+        first, second = self._port, _ = free_port(), free_port()
+        for role, own, other in (("primary", first, second), ("replica", second, first)):
             folder = self._folder / role
             folder.mkdir(parents=True)
             words = [str(own), str(other), role, str(folder), self.mode]

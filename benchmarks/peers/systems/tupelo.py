@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
-
 import tupelo
+
 from benchmarks.peers.system import About
 from benchmarks.sdk import ROOT, own_grid
 
@@ -101,8 +101,10 @@ class Tupelo:
             return await self._grid.call("bench.shift", group=group, amount=amount)
         if way == "get_many+put_many":
             return await self._shift_many(group, amount)
-        for number in range(self._each):
-            await self._shift_one((group, number), amount)
+        # All at the same time; each of them again until nobody came between.
+        await asyncio.gather(
+            *[self._shift_one((group, number), amount) for number in range(self._each)]
+        )
         return None
 
     async def _shift_many(self, group: int, amount: int) -> None:
