@@ -4,11 +4,11 @@
     python scripts/make_sync.py --check    exit 1 when the committed code differs
 
 The async client is the source. Words are rewritten (async def, await, async with, the names of the
-iteration and context protocols, the package), and the result is formatted by ruff. Three modules
+iteration and context protocols, the package), and the result is formatted by ruff. Four modules
 are written by hand on either side, since there the two differ in kind: `runtime` (the event loop,
-or threads), and `connection` and `lane` (a stream with one future a call, or leader and followers
-over unary calls; `_sync/lane.py` is both). `connect` exists only on the async side, where it must
-be awaited and entered; the sync door is `tupelo/sync.py`.
+or threads), `links` (a task or a thread a unit), and `connection` and `lane` (a stream with one
+future a call, or leader and followers over unary calls; `_sync/lane.py` is both). `connect` exists
+only on the async side, where it must be awaited and entered; the sync door is `tupelo/sync.py`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ TARGET = ROOT / "client" / "tupelo" / "_sync"
 GENERATED = (
     "client.py",
     "dispatch.py",
+    "near.py",
     "persist.py",
     "reads.py",
     "routes.py",

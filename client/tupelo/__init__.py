@@ -22,10 +22,12 @@ from importlib.metadata import version as _version
 from tupelo import errors, sync
 from tupelo._async.client import Grid
 from tupelo._async.connect import connect
+from tupelo._async.near import NearSpace
 from tupelo._async.scan import Scan
 from tupelo._async.space import Space
 from tupelo.config import ClientConfig
 from tupelo.errors import ApplicationError, OutcomeUnknown, TupeloError
+from tupelo.near import NearCache, NearStats
 from tupelo.results import Item, Token, Versioned, Written, WrittenMany
 from tupelo.unit import Command, Entry, ProcessingUnit
 
@@ -38,6 +40,9 @@ __all__ = [
     "Entry",
     "Grid",
     "Item",
+    "NearCache",
+    "NearSpace",
+    "NearStats",
     "OutcomeUnknown",
     "ProcessingUnit",
     "Scan",

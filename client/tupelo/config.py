@@ -66,6 +66,8 @@ class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         scan_partitions: partitions that a scan, or a count, asks at the same time.
         bulk_items_max: entries of one put_many, get_many or delete_many.
 
+        near_heartbeat_s: near caches ask each unit so often whether they know everything.
+
         keepalive_s, keepalive_timeout_s: of idle connections: ping after, and give up after.
     """
 
@@ -94,6 +96,8 @@ class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     scan_page_size: int = 500
     scan_partitions: int = 16
     bulk_items_max: int = 1_000_000
+
+    near_heartbeat_s: float = 0.25
 
     keepalive_s: float = 10.0
     keepalive_timeout_s: float = 2.0

@@ -5,7 +5,8 @@
         carts.put("ann", {"items": 3})
 
 It has no threads and no event loop of its own: concurrent callers combine their calls among
-themselves. With gevent, call `grpc.experimental.gevent.init_gevent()` before connecting.
+themselves. Only near caches need threads: two a unit, or greenlets with gevent. With gevent, call
+`grpc.experimental.gevent.init_gevent()` before connecting.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from __future__ import annotations
 from typing import Any
 
 from tupelo._sync.client import Grid
+from tupelo._sync.near import NearSpace
 from tupelo._sync.scan import Scan
 from tupelo._sync.space import Space
 from tupelo.config import ClientConfig
 from tupelo.seeds import client_config, seeds_of
 
-__all__ = ["Grid", "Scan", "Space", "connect"]
+__all__ = ["Grid", "NearSpace", "Scan", "Space", "connect"]
 
 
 def connect(seed: str, *seeds: str, config: ClientConfig | None = None, **settings: Any) -> Grid:

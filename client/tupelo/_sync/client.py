@@ -11,11 +11,13 @@ import grpc
 
 from tupelo import kinds
 from tupelo._sync.dispatch import Dispatcher
+from tupelo._sync.near import Near, NearSpace
 from tupelo._sync.persist import wait_stored
 from tupelo._sync.routes import RouteKeeper
 from tupelo._sync.runtime import monotonic
 from tupelo._sync.space import Space
 from tupelo._unit.command import Command
+from tupelo._unit.entry import describe as describe_entry
 from tupelo.calls import (
     Prepared,
     command_info,
@@ -26,6 +28,7 @@ from tupelo.calls import (
 from tupelo.codec import SpaceCodec, partition_of
 from tupelo.config import ClientConfig
 from tupelo.errors import ConnectionLost, InvalidArgument, RequestError
+from tupelo.near import NearCache
 from tupelo.schema import SpaceSchema, decode_schema, encode_schema
 from tupelo.transport import admin_stub, describe
 from tupelo.v1.admin_pb2 import CreateSpaceRequest, StatusRequest, StatusResponse
@@ -57,6 +60,7 @@ class Grid:
         self.config = config
         self._routes = RouteKeeper(seeds, config)
         self._dispatcher: Dispatcher | None = None
+        self._near: Near | None = None
 
     def open(self) -> Self:
         """Fetches the partition table. Raises ConnectionLost after `connect_timeout_s`."""
@@ -72,6 +76,8 @@ class Grid:
     def close(self) -> None:
         """Ends the connection. Pending calls fail: ConnectionLost, or OutcomeUnknown for a write
         that has been sent."""
+        if self._near is not None:
+            self._near.close()
         if self._dispatcher is not None:
             self._dispatcher.close()
         self._routes.close()
@@ -91,15 +97,23 @@ class Grid:
         return f"Grid({', '.join(self._routes.seeds)})"
 
     @overload
+    def space(self, space: SpaceDeclaration[R], *, near_cache: NearCache) -> NearSpace[R]: ...
+
+    @overload
+    def space(self, space: str, *, near_cache: NearCache) -> NearSpace[Any]: ...
+
+    @overload
     def space(self, space: SpaceDeclaration[R]) -> Space[R]: ...
 
     @overload
     def space(self, space: str) -> Space[Any]: ...
 
-    def space(self, space: Any) -> Space[Any]:
+    def space(self, space: Any, *, near_cache: NearCache | None = None) -> Space[Any]:
         """A space of the grid.
 
         Args:
+            near_cache: keeps entries in this client; one for all that ask for the space with it,
+                and with the same settings (InvalidArgument otherwise). See `NearSpace`.
             space: the declaration in a processing unit's package (then entries are instances of
                 its class), or a name: then values are whatever MessagePack can carry, or dicts of
                 all fields where the space is typed.
@@ -108,9 +122,20 @@ class Grid:
         if isinstance(space, str):
             declared = self._routes.table.spaces.get(space)
             codec = SpaceCodec(decode_schema(declared)) if declared else None
-            return Space(dispatcher, space, codec)
-        schema: SpaceSchema = space.schema
-        return Space(dispatcher, schema.name, SpaceCodec(schema, space.type))
+            name, entry_type = space, None
+        else:
+            name, entry_type = space.schema.name, space.type
+            codec = SpaceCodec(space.schema, entry_type)
+        near = self._near
+        if near_cache is None:
+            if near is None or name not in near.follower.caches:
+                return Space(dispatcher, name, codec)
+            cache = near.follower.caches[name]
+        else:
+            near = self._near = near or Near(self._routes, self.config)
+            cache = near.cache(name, near_cache)
+        shareable = entry_type is not None and describe_entry(entry_type).shareable
+        return NearSpace(dispatcher, name, codec, near, cache, shareable, near_cache is not None)
 
     @overload
     def call(self, command: Command[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -176,6 +201,8 @@ class Grid:
         )
         result = result_of(call, outcome)
         # Only the unit knows which spaces the command wrote to.
+        if self._near is not None and not call.read_only:
+            self._near.wrote(partition, outcome[3], outcome[1])
         if write_through or self._routes.table.any_write_through:
             done = None if call.read_only else written(partition, outcome)
             if done is not None and done.version:
