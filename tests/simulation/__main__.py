@@ -14,15 +14,21 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from time import perf_counter
 
+from tests.simulation.disks import disks_of
 from tests.simulation.mutations import MUTATIONS, Catch, catch
 from tests.simulation.run import Result, run, shrink
 
 
-def schedules(first: int, count: int, jobs: int) -> list[Result]:
+def schedules(first: int, count: int, jobs: int, disks: bool = False) -> list[Result]:
+    one = run_with_disks if disks else run
     if jobs <= 1:
-        return [run(seed) for seed in range(first, first + count)]
+        return [one(seed) for seed in range(first, first + count)]
     with ProcessPoolExecutor(jobs) as pool:
-        return list(pool.map(run, range(first, first + count), chunksize=8))
+        return list(pool.map(one, range(first, first + count), chunksize=8))
+
+
+def run_with_disks(seed: int, transcript: list[str] | None = None) -> Result:
+    return run(seed, transcript, disks_of(seed))
 
 
 def report(results: list[Result], elapsed_s: float) -> dict[str, object]:
@@ -78,12 +84,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--transcript", action="store_true", help="of the run of --seed alone")
+    parser.add_argument("--disks", action="store_true", help="a disk in every unit; see disks.py")
     parser.add_argument("--mutations", action="store_true")
     parser.add_argument("--only", default="", help="names of mutations, with commas between")
     options = parser.parse_args(arguments)
     if options.transcript:
         lines: list[str] = []
-        result = run(options.seed, lines)
+        result = (run_with_disks if options.disks else run)(options.seed, lines)
         print("\n".join(lines))
         print(json.dumps(asdict(result), indent=1))
         return 1 if result.violation else 0
@@ -94,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
         outcome = report_mutations(caught) | {"elapsed_s": round(perf_counter() - started, 1)}
         print(json.dumps(outcome) if options.json else json.dumps(outcome, indent=1))
         return 1 if outcome["not_caught"] else 0
-    results = schedules(options.seed, options.schedules, options.jobs)
+    results = schedules(options.seed, options.schedules, options.jobs, options.disks)
     summary = report(results, perf_counter() - started)
     for result in results:
         if result.violation:

@@ -18,9 +18,11 @@ from tupelo_grid.core.table import (
     decode_config,
     decode_lease,
     lease_key,
+    unit_of,
 )
 
 from tests.simulation.commands import ACCOUNTS, OPENING
+from tests.simulation.disks import held_by
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
@@ -166,7 +168,7 @@ class Checks:
         config, done = self.configs.get(number), self.committed.get(number)
         if config is None or not done or process.incarnation not in config.in_sync:
             return
-        held = process.unit.replicas.get(number)
+        held = held_by(process, number)
         if held is None:
             raise Violation(f"{process.incarnation} is in sync for {number} and dropped it")
         self._holds(process.incarnation, number, held, len(done))
@@ -180,7 +182,7 @@ class Checks:
             process = self._world.units.get(member)
             if process is None:
                 continue
-            held = process.unit.replicas.get(number)
+            held = held_by(process, number)
             if held is None:
                 raise Violation(f"{member} is in sync for {number} and holds nothing of it")
             self._holds(member, number, held, len(done))
@@ -262,6 +264,11 @@ class Checks:
             raise Violation(f"epoch of {number} went from {before} to {config}")
         left = set(before.in_sync) - set(config.in_sync)
         new = set(config.in_sync) - set(before.in_sync)
+        if self._world.plan.disk and len(new) == 1 and config.primary == before.primary:
+            [back] = new
+            earlier = {one for one in left if unit_of(one) == unit_of(back)}
+            if earlier and earlier == left and not any(one in self._world.units for one in left):
+                return  # a disk came back, in the place of who wrote it
         if config.epoch != before.epoch:
             wrong = bool(new) or any(member in self._world.units for member in left)
         else:

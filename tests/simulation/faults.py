@@ -30,6 +30,7 @@ class Faults:
             "controller": self.controller,
             "drain": self.drain,
             "join": self.join,
+            "blackout": self.blackout,
         }
         self._enabled = [name for name in self._acts if name in world.plan.faults]
         if self._enabled:
@@ -79,7 +80,8 @@ class Faults:
     def crash(self, process: Process | None = None, restart_s: float | None = None) -> None:
         world = self._world
         process = process or self._someone()
-        if not process.alive or not (world.plan.may_lose or self._survivable(process)):
+        dies = world.plan.may_lose or world.plan.disk or self._survivable(process)
+        if not process.alive or not dies:
             return
         incarnation = process.incarnation
         process.crash()
@@ -88,6 +90,11 @@ class Faults:
                 world.loop.after(0.01 + self._chance() * 0.1, control.saw_death, incarnation)
         if restart_s is not None:
             world.loop.after(restart_s, self._restart, process)
+
+    def blackout(self) -> None:
+        """All units lose power; each is back after a while of its own."""
+        for process in self._world.processes:
+            self.crash(process, 0.05 + 2.0 * self._chance() ** 2)
 
     def _restart(self, process: Process) -> None:
         if not process.alive:

@@ -64,6 +64,7 @@ class Plan:
     moments_at: tuple[str, ...] = ()
     cuts_s: tuple[float, ...] = (0.1, 0.4, 1.0, 1.6)
     may_lose: bool = False
+    disk: bool = False
     loss: float = 0.0
     repeat: float = 0.0
     slow: float = 0.0

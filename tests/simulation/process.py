@@ -23,6 +23,7 @@ from tupelo_grid.core.table import Versioned as Version
 from tupelo_grid.core.unit import Unit
 
 from tests.simulation.commands import SPACES, Application
+from tests.simulation.disks import SimDisk
 from tests.simulation.loop import SimClock
 from tests.simulation.places import DATA, Calls
 
@@ -48,13 +49,14 @@ class Process:
         self.draining = False
         self.incarnation = ""
         self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self.disk = SimDisk(world)
 
     def start(self) -> None:
         world = self.world
         self.incarnation = world.next_incarnation(self.name)
         self.alive, self.paused = True, False
         self._inbox.clear()
-        self.unit = Unit(self.incarnation, self.clock, self.limits, Application(), SPACES)
+        self.unit = self._unit()
         published = Lease(self.name, self.name, self.name, "", draining=self.draining)
         self.keeper = lease.LeaseKeeper(self.incarnation, published, world.plan.lease_s)
         self.calls = Calls(world, self.name, world.plan.call_timeout_s)
@@ -75,10 +77,16 @@ class Process:
         world.note(f"{self.incarnation} starts")
         self._tick(self.incarnation)
 
+    def _unit(self) -> Unit:
+        if self.world.plan.disk:
+            return self.disk.start(self)
+        return Unit(self.incarnation, self.clock, self.limits, Application(), SPACES)
+
     # -- life
 
     def crash(self) -> None:
         self.alive = self.paused = False
+        self.disk.crash()
         self._inbox.clear()
         self.world.units.pop(self.incarnation, None)
         self.world.checks.died(self)
@@ -128,6 +136,8 @@ class Process:
         if now - self._polled > POLL_S:
             self._read_table()
         self._run_pump(now)
+        if self.world.plan.disk:
+            self.disk.tick(now)
 
     # -- lease and table
 
@@ -232,6 +242,8 @@ class Process:
             else:
                 self._swapping[swap.partition] = None
                 self._swap(swap)
+        if world.plan.disk:
+            self.disk.kick()
         if world.plan.flush_delay_s and world.rng.random() < 0.3:
             if not self._flush_due:
                 self._flush_due = True
@@ -249,7 +261,11 @@ class Process:
 
     def on_frame(self, frame: Frame) -> None:
         ack = self.unit.receive(frame)
-        if ack is not None:
+        if ack is None:
+            return
+        if self.world.plan.disk:
+            self.disk.hold(partial(self.world.send_ack, self, ack))
+        else:
             self.world.send_ack(self, ack)
 
     def on_ack(self, ack: Ack) -> None:

@@ -136,7 +136,7 @@ def unrest(world: World) -> str:
         config = world.checks.configs.get(number)
         if config is None:
             return f"partition {number} does not exist"
-        if world.checks.lost(number):
+        if world.checks.lost(number) and not world.plan.disk:
             if config.state is not PartitionState.LOST:
                 return f"partition {number} is lost and does not say so"
             continue

@@ -65,6 +65,9 @@ class DurableUnit(Unit):
             config = versioned.config
             if self.me in config.in_sync:
                 self.replicas[number] = self.recovered.pop(number)
-            elif not named(config, self.place):
+            elif named(config, self.place):
+                # Not even as a learner is anything begun beside it: that would be written over it.
+                return
+            else:
                 del self.recovered[number]
         super()._follow(number, versioned)
