@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from time import perf_counter
 
+from tests.simulation.disk_mutations import DISK_MUTATIONS, catch_disk
 from tests.simulation.disks import disks_of
 from tests.simulation.mutations import MUTATIONS, Catch, catch
 from tests.simulation.run import Result, run, shrink
@@ -55,12 +56,13 @@ def report(results: list[Result], elapsed_s: float) -> dict[str, object]:
     }
 
 
-def mutations(names: list[str], first: int, jobs: int) -> list[Catch]:
-    wanted = [one.name for one in MUTATIONS if not names or one.name in names]
+def mutations(names: list[str], first: int, jobs: int, disks: bool) -> list[Catch]:
+    known, catcher = (DISK_MUTATIONS, catch_disk) if disks else (MUTATIONS, catch)
+    wanted = [one.name for one in known if not names or one.name in names]
     if jobs <= 1:
-        return [_told(catch(name, first)) for name in wanted]
+        return [_told(catcher(name, first)) for name in wanted]
     with ProcessPoolExecutor(jobs) as pool:
-        return [_told(one) for one in pool.map(catch, wanted, [first] * len(wanted))]
+        return [_told(one) for one in pool.map(catcher, wanted, [first] * len(wanted))]
 
 
 def _told(one: Catch) -> Catch:
@@ -97,7 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
     started = perf_counter()
     if options.mutations:
         names = [name for name in options.only.split(",") if name]
-        caught = mutations(names, options.seed, options.jobs)
+        caught = mutations(names, options.seed, options.jobs, options.disks)
         outcome = report_mutations(caught) | {"elapsed_s": round(perf_counter() - started, 1)}
         print(json.dumps(outcome) if options.json else json.dumps(outcome, indent=1))
         return 1 if outcome["not_caught"] else 0

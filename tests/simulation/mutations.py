@@ -379,7 +379,11 @@ class Catch:
 
 def catch(name: str, first_seed: int = 1) -> Catch:
     """Runs schedules with the mutation on until one shows it, or its number is spent."""
-    mutation = next(one for one in MUTATIONS if one.name == name)
+    return show(next(one for one in MUTATIONS if one.name == name), first_seed)
+
+
+def show(mutation: Mutation, first_seed: int = 1) -> Catch:
+    name = mutation.name
     with mutation.patch():
         if mutation.directed is not None:
             how = mutation.directed()

@@ -136,7 +136,10 @@ def unrest(world: World) -> str:
         config = world.checks.configs.get(number)
         if config is None:
             return f"partition {number} does not exist"
-        if world.checks.lost(number) and not world.plan.disk:
+        # On a disk nothing is lost, but a partition that never committed anything may be on none.
+        if world.checks.lost(number) and not (
+            world.plan.disk and world.checks.committed.get(number)
+        ):
             if config.state is not PartitionState.LOST:
                 return f"partition {number} is lost and does not say so"
             continue
