@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 
+import msgspec
 from tupelo_grid.core.controller import Controller
 from tupelo_grid.core.failover import PARTS_PER_TXN, depose_dead
 from tupelo_grid.core.statestore import TXN_OPERATIONS_MAX
@@ -103,6 +104,20 @@ def test_a_death_that_was_seen_is_acted_on_at_once() -> None:
             assert new.in_sync == old.in_sync[1:]
             assert new.primary == old.in_sync[1]
     assert grid.fenced(first)
+
+
+def test_whoever_may_come_back_from_its_disk_stays_in_the_set() -> None:
+    """Should its successor be lost with its disk, what is on this one is the last copy."""
+    settings = msgspec.structs.replace(SETTINGS, units=3, in_memory=False)
+    grid = Grid(24, 1, settings)
+    names = [grid.join(f"unit-{n}") for n in range(1, 4)]
+    grid.tick()
+    before = grid.view()
+    grid.kill(names[0], seen=True)
+    grid.control()
+    assert grid.fenced(names[0])
+    for partition, versioned in grid.view().parts.items():
+        assert versioned.config.in_sync == before.parts[partition].config.in_sync
 
 
 def test_whoever_only_seems_dead_stays_in_the_set() -> None:

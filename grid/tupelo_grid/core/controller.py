@@ -44,6 +44,7 @@ class ControllerSettings(msgspec.Struct, frozen=True):
     settle_s: float = 1.0
     moves_per_unit_max: int = 8
     learner_retry_s: float = 10.0
+    in_memory: bool = True  # what a unit holds goes with its process
 
     @classmethod
     def of(cls, config: GridConfig) -> ControllerSettings:
@@ -54,6 +55,7 @@ class ControllerSettings(msgspec.Struct, frozen=True):
             settle_s=config.settle_s,
             moves_per_unit_max=config.moves_per_unit_max,
             learner_retry_s=config.learner_retry_s,
+            in_memory=config.durability == "memory",
         )
 
 
@@ -107,7 +109,8 @@ class Controller:
             self._alive = alive
             self._steady_since = now
         steady = now - self._steady_since >= self._settings.settle_s
-        return replace(members, steady=steady)
+        ended = frozenset(self._seen_dead) if self._settings.in_memory else frozenset()
+        return replace(members, steady=steady, ended=ended)
 
     def _create(
         self, view: View, members: Members, targets: Sequence[tuple[str, ...]], now: float

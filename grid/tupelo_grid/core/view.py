@@ -95,7 +95,7 @@ class Members:
         incarnations: by unit name, its newest live incarnation.
         placeable: units that may be given partitions: live and not draining.
         steady: the live ones have been the same for the settle time.
-        ended: incarnations whose process was seen to end: with it went what they held.
+        ended: incarnations whose process was seen to end, and with it what they held.
     """
 
     live: Mapping[str, VersionedLease]
@@ -129,7 +129,7 @@ def members_of(
         for unit, incarnation in sorted(newest.items())
         if not live[incarnation].lease.draining
     )
-    return Members(live, newest, placeable, ended=frozenset(seen_dead))
+    return Members(live, newest, placeable)
 
 
 def number_of(incarnation: str) -> int:
