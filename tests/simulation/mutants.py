@@ -42,7 +42,7 @@ class Original:
     recount = Primary.recount
     on_result = LeaseKeeper._on_result
     observer = LeaseObserver.__init__
-    adopt_epoch = Unit._adopt_epoch
+    step_down = Unit._step_down
     confirm = Unit._confirm
     tick = Unit.tick
     snapshot = Snapshot.__init__
@@ -147,9 +147,10 @@ def noepoch(self: Any, inbound: Any, number: int, epoch: int) -> bool:
     return True
 
 
-def trunc_hw(self: Any, number: int, epoch: int) -> None:
-    Original.adopt_epoch(self, number, epoch)
-    _cut_to_commit(self.replicas.get(number))
+def trunc_hw(self: Any, number: int, higher_epoch: int = 0) -> None:
+    Original.step_down(self, number, higher_epoch)
+    if higher_epoch:
+        _cut_to_commit(self.replicas.get(number))
 
 
 def drop_tail(self: Any, in_doubt: bool) -> None:

@@ -183,7 +183,7 @@ MUTATIONS = [
     Mutation(
         "trunc_hw",
         "a new epoch cuts journals to the commit known (KIP-101)",
-        on("unit.Unit._adopt_epoch", m.trunc_hw),
+        on("unit.Unit._step_down", m.trunc_hw),
         300,
         quick_deaths,
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import date
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.directed import SCRIPTS
+from tests.simulation.disk_mutations import DISK_MUTATIONS
 from tests.simulation.mutations import MUTATIONS, catch
 from tests.simulation.run import run
 
@@ -72,6 +74,16 @@ def test_a_deliberate_bug_is_caught(name: str) -> None:
 def test_there_are_enough_deliberate_bugs() -> None:
     names = [one.name for one in MUTATIONS]
     assert len(set(names)) == len(names) >= 25
+
+
+def test_every_deliberate_bug_stands_beside_the_promise_that_it_breaks() -> None:
+    text = (ROOT / "docs" / "GUARANTEES.md").read_text("utf-8")
+    listed = [
+        name
+        for paragraph in re.findall(r"^Bugs on purpose: (.*?)\.$", text, re.MULTILINE | re.DOTALL)
+        for name in re.findall(r"`(\w+)`", paragraph)
+    ]
+    assert sorted(listed) == sorted(one.name for one in (*MUTATIONS, *DISK_MUTATIONS))
 
 
 def test_a_seed_is_one_run_whatever_the_hash_seed() -> None:
