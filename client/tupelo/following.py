@@ -137,7 +137,7 @@ class Follower:
         sent = link.sent.get(echo)
         if sent is None:
             return
-        for ping in [ping for ping in link.sent if ping < echo]:
+        for ping in [ping for ping in link.sent if ping <= echo]:
             del link.sent[ping]
         for partition, part in enumerate(self.parts):
             if part.link != link.number:
@@ -198,16 +198,23 @@ class Follower:
             part.refresh()
 
     def answered(
-        self, cache: SpaceCache, ticket: Ticket, answer: NearAnswer, shared: bool, size: int
+        self,
+        cache: SpaceCache,
+        ticket: Ticket,
+        answer: NearAnswer,
+        shared: bool,
+        size: int,
+        absent: bool = True,
     ) -> None:
         """A read of the cache was answered; what the cache may keep of it, it keeps.
 
         Args:
             shared: the value cannot be changed by who gets it.
             size: of key and value as stored, in bytes.
+            absent: where there is no entry, that may be kept too.
         """
         self.saw(ticket.partition, answer.epoch)
-        cache.answered(ticket, answer, shared, size)
+        cache.answered(ticket, answer, shared, size, absent)
 
     def _replace(self, partition: int, part: Part) -> None:
         old = self.parts[partition]

@@ -29,7 +29,8 @@ class NearCache(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         bytes_max: of all of them, estimated: key and value as stored, and 400 bytes each.
         staleness_max_s: a read served from the cache misses nothing that was acknowledged longer
             ago than that. Ordinarily it misses some milliseconds. Above 2 * near_heartbeat_s.
-        absent: whether it is also remembered that there is no entry of a key.
+        absent: whether it is also remembered that there is no entry of a key. In a space that is
+            read through from the store it never is, since the store may have it by now.
     """
 
     entries_max: int = 10_000
@@ -202,7 +203,9 @@ class SpaceCache:
         if not tickets:
             del self._tickets[ticket.key]
 
-    def answered(self, ticket: Ticket, answer: NearAnswer, shared: bool, size: int) -> None:
+    def answered(
+        self, ticket: Ticket, answer: NearAnswer, shared: bool, size: int, absent: bool
+    ) -> None:
         """The primary's answer is kept if nothing speaks against it. See `Follower.answered`."""
         self.gave_up(ticket)
         key, part = ticket.key, self._parts[ticket.partition]
@@ -228,7 +231,7 @@ class SpaceCache:
         ):
             self.refusals += 1
             return
-        if not answer.version and not self.settings.absent:
+        if not answer.version and not (absent and self.settings.absent):
             return
         deadline = ticket.began + answer.lives_ms / 1000 if answer.lives_ms else FOREVER
         self._make_room(size)

@@ -78,6 +78,13 @@ def test_that_there_is_no_entry_is_remembered_unless_it_should_not_be() -> None:
     assert cache.lookup(b"k", 10.0) is None
 
 
+def test_the_absence_of_what_the_store_may_have_is_not_kept() -> None:
+    follower, cache, _ = followed()
+    none = NearAnswer(None, 0, 1, 1, 0)
+    follower.answered(cache, cache.ask(b"k", 0, 10.0), none, True, 10, absent=False)
+    assert cache.lookup(b"k", 10.0) is None
+
+
 def test_nothing_is_served_before_the_first_echo_nor_long_after_the_last() -> None:
     follower = Follower(2)
     cache = follower.cache("s", NearCache(staleness_max_s=1.0))
@@ -89,6 +96,25 @@ def test_nothing_is_served_before_the_first_echo_nor_long_after_the_last() -> No
     follower.frame(link, NearFrame(**{**FIRST, "resets": b""}))
     assert cache.lookup(b"k", 11.0) is not None
     assert cache.lookup(b"k", 11.01) is None
+
+
+def test_a_partition_that_an_echo_does_not_name_is_forgotten_at_once() -> None:
+    follower, cache, link = followed()
+    read(follower, cache, b"k")
+    ping = follower.ping(link, 10.2)
+    one = NearFrame(echo=ping, partitions=[1], epochs=[1], after=[0], through=[0])
+    follower.frame(link, one)
+    assert cache.lookup(b"k", 10.3) is None
+    assert cache.stats().clears == 1
+
+
+def test_what_an_earlier_epoch_says_is_passed_over() -> None:
+    follower, _, link = followed()
+    later = NearFrame(partitions=[0], epochs=[2], after=[5], through=[5], resets=b"\1")
+    follower.frame(link, later)
+    follower.frame(link, NearFrame(**FIRST))
+    assert follower.parts[0].epoch == 2
+    assert follower.parts[0].through == 5
 
 
 def test_an_echo_that_was_never_asked_for_proves_nothing() -> None:

@@ -125,6 +125,7 @@ class Running:
 async def test_a_missing_entry_is_read_and_one_that_is_there_is_not(rig: Rig) -> None:
     rig.reader.rows[K] = (b"row", 0)
     assert rig.missing(K, K, J) == [K, J]
+    assert rig.missing(K, kind=kinds.GET_NEAR) == [K]
     assert await rig.load(K, J) == {}
     assert (rig.get(K), rig.get(J)) == (b"row", None)
     assert rig.missing(K, J) == []

@@ -254,7 +254,8 @@ class NearSpace(Space[V]):
             answer = answer._replace(value=value)
         with near.guard:
             size = len(key_bytes) + len(stored or b"")
-            near.follower.answered(cache, ticket, answer, shared, size)
+            absent = not codec.schema.read_through
+            near.follower.answered(cache, ticket, answer, shared, size, absent)
         return value, answer.version
 
     def _forget(self, keys: Iterable[bytes]) -> None:

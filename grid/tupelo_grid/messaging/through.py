@@ -44,6 +44,7 @@ REASONS = {
 _LOOK = frozenset(
     {
         kinds.GET,
+        kinds.GET_NEAR,
         kinds.CONTAINS,
         kinds.PUT_IF_ABSENT,
         kinds.REPLACE,
