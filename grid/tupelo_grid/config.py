@@ -326,7 +326,7 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     units_max: int = 64
     spaces: tuple[str, ...] = ()
-    start_timeout_s: float = 20.0
+    start_timeout_s: float = 60.0
     stop_timeout_s: float = 5.0
     restart_backoff_s: float = 0.1
     restart_backoff_s_max: float = 5.0

@@ -88,7 +88,7 @@ class Grid:
         """`tupelo up --detach`; also for a grid whose control process was killed."""
         started = time.monotonic()
         options = ("--port", self.port, "--data-dir", self.data_dir, "--detach", *FAST)
-        result = tupelo("up", *options, *self.arguments)
+        result = tupelo("up", *options, *self.arguments, timeout_s=150)
         self.up_s = time.monotonic() - started
         return result
 

@@ -160,10 +160,12 @@ def _until_serving(process: subprocess.Popen[bytes], config: GridConfig) -> Any:
     from tupelo_grid.cli.rpc import status_at
 
     deadline = time.monotonic() + config.start_timeout_s
-    timeout_s = config.status_timeout_s * 3
+    # Control asks the state store, the units, and messaging (which asks all of these): 4 at most.
+    timeout_s = config.status_timeout_s * 5
     status = None
     loads = Loads(config.start_timeout_s)
     while time.monotonic() < deadline and process.poll() is None:
+        asked = time.monotonic()
         # Control knows best what does not run; messaging is what clients come to.
         status = status_at(config.control_address, timeout_s)
         serving = status is not None and is_serving(status, config)
@@ -171,7 +173,8 @@ def _until_serving(process: subprocess.Popen[bytes], config: GridConfig) -> Any:
             return status
         if status is not None:
             deadline = max(deadline, loads.look(status, time.monotonic()))
-        time.sleep(POLL_S)
+        # Every look costs all processes something. Where that takes long, they start first.
+        time.sleep(max(POLL_S, time.monotonic() - asked))
     logs = log_path(config.data_dir, "control").parent
     if process.poll() is not None:
         raise CliError(ExitCode.FAILED, "the control process ended", f"see the logs in {logs}")
@@ -179,8 +182,12 @@ def _until_serving(process: subprocess.Popen[bytes], config: GridConfig) -> Any:
     raise CliError(
         ExitCode.FAILED,
         f"the grid does not serve after {config.start_timeout_s:g} s: {seen}",
-        f"see the logs in {logs}",
+        f"see the logs in {logs}; where the machine is busy ({_load()}), set start_timeout_s",
     )
+
+
+def _load() -> str:
+    return f"{os.getloadavg()[0]:.0f} want to run on {os.cpu_count()} cores"
 
 
 def is_serving(status: Any, config: GridConfig) -> bool:
