@@ -84,11 +84,11 @@ class Grid:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def up(self) -> subprocess.CompletedProcess[str]:
+    def up(self, timeout_s: float = 150.0) -> subprocess.CompletedProcess[str]:
         """`tupelo up --detach`; also for a grid whose control process was killed."""
         started = time.monotonic()
         options = ("--port", self.port, "--data-dir", self.data_dir, "--detach", *FAST)
-        result = tupelo("up", *options, *self.arguments, timeout_s=150)
+        result = tupelo("up", *options, *self.arguments, timeout_s=timeout_s)
         self.up_s = time.monotonic() - started
         return result
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -219,3 +221,31 @@ def test_deadlines_come_up_once_and_only_for_live_entries() -> None:
     assert deadlines.next_ms == 90
     deadlines.rebuild(partition.spaces)
     assert deadlines.next_ms == 60
+
+
+@pytest.mark.parametrize("mutations", [1, 500])
+def test_a_journal_s_bytes_are_about_what_it_takes(mutations: int) -> None:
+    """They bound a unit's memory while the store is away."""
+
+    def write(partition: Partition, number: int) -> None:
+        first = number * mutations
+        changes = tuple(
+            ("s", b"%09d" % (first + n), bytes(bytearray(100)), 0) for n in range(mutations)
+        )
+        partition.append((1, 7, number + 1, number, None, changes), 1)
+
+    partition = Partition(0)
+    write(partition, 0)
+    tracemalloc.start()
+    try:
+        before, counted = tracemalloc.get_traced_memory()[0], partition.journal.bytes
+        for number in range(1, 4000 // mutations):
+            write(partition, number)
+            partition.advance_commit(partition.journal.last)
+        # What the journal holds, and not what the entries take beside.
+        partition.spaces.clear()
+        partition.deadlines.rebuild(partition.spaces)
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert 0.65 < (partition.journal.bytes - counted) / taken < 1.4

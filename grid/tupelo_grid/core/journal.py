@@ -16,12 +16,16 @@ Run = tuple[int, int]  # (first sequence, epoch)
 
 # What a record costs beside its keys and values, roughly: three tuples, numbers and list places.
 RECORD_OVERHEAD_BYTES = 240
+# Each further mutation of a record: its tuple, and what Python adds to a key and a value.
+MUTATION_OVERHEAD_BYTES = 160
 # Trimming moves the rest of the list down, so it waits until it is worth it.
 TRIM_RECORDS_MIN = 64
 
 
 def record_bytes(record: Record) -> int:
     size = RECORD_OVERHEAD_BYTES
+    if len(record[5]) > 1:
+        size += MUTATION_OVERHEAD_BYTES * (len(record[5]) - 1)
     for _, key, value, _ in record[5]:
         size += len(key) + (len(value) if value is not None else 0)
     return size
