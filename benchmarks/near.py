@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -43,21 +44,25 @@ async def cached(space: NearSpace[Any], keys: list[Any]) -> None:
 
 
 def timed(look: Callable[[Any], Any], keys: list[Any]) -> float:
-    """Nanoseconds of one call."""
-    began = time.perf_counter_ns()
+    """Nanoseconds of one call: the median round."""
+    rounds = []
     for _ in range(ROUNDS):
+        began = time.perf_counter_ns()
         for key in keys:
             look(key)
-    return (time.perf_counter_ns() - began) / (ROUNDS * len(keys))
+        rounds.append((time.perf_counter_ns() - began) / len(keys))
+    return statistics.median(rounds)
 
 
 async def awaited(get: Get, keys: list[Any]) -> float:
-    """Nanoseconds of one `await`, as a caller sees it."""
-    began = time.perf_counter_ns()
+    """Nanoseconds of one `await`, as a caller sees it: the median round."""
+    rounds = []
     for _ in range(ROUNDS):
+        began = time.perf_counter_ns()
         for key in keys:
             await get(key)
-    return (time.perf_counter_ns() - began) / (ROUNDS * len(keys))
+        rounds.append((time.perf_counter_ns() - began) / len(keys))
+    return statistics.median(rounds)
 
 
 def suspends(get: Get, keys: list[Any]) -> int:
