@@ -8,6 +8,8 @@ import os
 import signal
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import tupelo
@@ -115,10 +117,44 @@ async def test_while_the_store_is_away_it_is_said_and_nothing_is_taken_for_missi
         assert await stock.get(30) is None
 
 
-async def test_a_cold_start_shows_what_it_loads(grid: Grid) -> None:
+def hide_store(grid: Grid) -> Path:
+    hidden = grid.data_dir / "hidden"
+    hidden.mkdir(exist_ok=True)
+    for file in grid.data_dir.glob("store.sqlite*"):
+        file.rename(hidden / file.name)
+    return hidden
+
+
+def bring_back(grid: Grid, hidden: Path) -> None:
+    for file in grid.data_dir.glob("store.sqlite*"):
+        file.unlink()
+    for file in hidden.iterdir():
+        file.rename(grid.data_dir / file.name)
+
+
+def is_loading(status: dict[str, Any]) -> bool:
+    return any(unit.get("load", {}).get("error") for unit in status["units"])
+
+
+async def test_a_cold_start_shows_what_it_loads_and_may_be_broken_off(grid: Grid) -> None:
     assert grid.down().returncode == 0
+    # Somebody moved the store away: the grid does not come back empty.
+    hidden = hide_store(grid)
+    grid.arguments += ("--set", "start_timeout_s=6")
+    refused = grid.up()
+    assert refused.returncode != 0
+    assert "the store knows no partition of this grid" in refused.stderr
+    # Once more, and everything dies in the middle of it.
+    starting = asyncio.create_task(asyncio.to_thread(grid.up))
+    await asyncio.to_thread(until_loading, grid)
+    for run in grid.processes().values():
+        os.kill(run.pid, signal.SIGKILL)
+    assert (await starting).returncode != 0
+    bring_back(grid, hidden)
+    grid.arguments += ("--set", "start_timeout_s=20")
     assert grid.up().returncode == 0, grid.logs()
-    loads = [unit["load"] for unit in grid.status()["units"]]
+    status = grid.until_healthy(units=2)
+    loads = [unit["load"] for unit in status["units"]]
     assert sum(load["partitions_done"] for load in loads) == 256
     assert sum(load["partitions_left"] for load in loads) == 0
     assert sum(load["entries"] for load in loads) > 5
@@ -126,3 +162,11 @@ async def test_a_cold_start_shows_what_it_loads(grid: Grid) -> None:
         assert (await client.space("stock").get(20))["price"] == 5
         insert(grid, 50, 3)
         assert (await client.space("stock").get(50))["price"] == 3
+
+
+def until_loading(grid: Grid) -> None:
+    """Until units are asked for partitions that they cannot load."""
+    while True:
+        done = grid.cli("status", "--json", "--timeout", "1")
+        if done.returncode == 0 and is_loading(json.loads(done.stdout.splitlines()[-1])):
+            return

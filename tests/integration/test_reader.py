@@ -119,6 +119,15 @@ async def test_a_load_of_an_older_primary_is_refused(rig: Rig) -> None:
         await rig.load([1, 2], epochs=[4, 2])
 
 
+async def test_an_empty_store_is_not_what_a_grid_comes_back_from(rig: Rig) -> None:
+    with pytest.raises(StoreSilent, match="knows no partition of this grid"):
+        await rig.load([1], epochs=[2])
+    assert await rig.store.cursors() == {}
+    await rig.store.claim({5: 1})
+    # Another one that has nothing of a partition: it never had any changes.
+    assert fences_of((await rig.load([1], epochs=[2]))[0]) == {1: Fence(2, 0)}
+
+
 async def test_one_space_is_read_without_a_claim_and_with_its_dead_letters(rig: Rig) -> None:
     await rig.fill()
     chunks = await rig.load(range(PARTITIONS), space="docs")

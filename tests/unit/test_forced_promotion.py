@@ -1,12 +1,16 @@
-"""What an operator gives up is named beforehand, and stays given up."""
+"""What an operator gives up is named beforehand, and stays given up; a load that broke off needs no
+operator."""
 
 from __future__ import annotations
 
-import pytest
-from tupelo_grid.core.failover import force, force_from_store
-from tupelo_grid.core.table import PartitionState, decode_lease, lease_key
+from collections import Counter
 
-from tests.unit.controller_grid import started
+import msgspec
+import pytest
+from tupelo_grid.core.failover import force, force_from_store, reload_lost
+from tupelo_grid.core.table import PartitionState, decode_lease, encode, lease_key, part_key
+
+from tests.unit.controller_grid import Grid, started
 
 
 def test_forced_promotion_names_what_may_be_lost() -> None:
@@ -69,3 +73,61 @@ def test_forcing_fences_everybody_who_may_hold_what_is_given_up() -> None:
     assert grid.fenced(first)
     assert grid.fenced(second)
     assert not grid.fenced(third)
+
+
+def lost_while_loading(grid: Grid, *units: str) -> None:
+    """All that exists is loaded from the store, and everybody dies before it is there."""
+    for partition, versioned in grid.view().parts.items():
+        config = msgspec.structs.replace(versioned.config, load=True)
+        assert grid.state.txn([], {part_key(partition): encode(config)}).succeeded
+    for unit in units:
+        grid.kill(unit, seen=True)
+    for _ in range(3):
+        grid.control()
+
+
+def test_a_load_that_broke_off_is_done_by_whoever_comes() -> None:
+    grid, units = started()
+    lost_while_loading(grid, *units)
+    parts = grid.view().parts
+    assert {v.config.state for v in parts.values()} == {PartitionState.LOST}
+    epochs = {partition: v.config.epoch for partition, v in parts.items()}
+    fourth, fifth = grid.join("unit-4"), grid.join("unit-5")
+    for _ in range(3):
+        grid.control()
+    for partition, versioned in grid.view().parts.items():
+        config = versioned.config
+        assert (config.state, config.load) == (PartitionState.OK, True)
+        assert config.epoch == epochs[partition] + 1
+        assert config.in_sync == (config.primary,)
+    counts = Counter(v.config.primary for v in grid.view().parts.values())
+    assert counts == {fourth: 12, fifth: 12}
+    assert all(grid.fenced(unit) for unit in units)
+
+
+def test_what_was_answered_for_is_never_loaded_again_by_itself() -> None:
+    grid, units = started()
+    lost_while_loading(grid, *units)
+    partition = 7
+    config = msgspec.structs.replace(grid.part(partition), load=False)
+    grid.state.txn([], {part_key(partition): encode(config)})
+    grid.join("unit-4")
+    for _ in range(5):
+        grid.control()
+    assert grid.part(partition).state is PartitionState.LOST
+    assert grid.part(8).state is PartitionState.OK
+
+
+def test_who_may_return_to_a_broken_load_is_not_passed_over() -> None:
+    grid, (first, second, third) = started()
+    lost_while_loading(grid, first, second, third)
+    members = grid.controllers[0].members(grid.view(), grid.now)
+    assert reload_lost(grid.view(), members) == []
+    grid.join("unit-4")
+    view = grid.view()
+    unfenced = msgspec.structs.replace(view.leases[first].lease, nonce="n9")
+    grid.state.txn([], {lease_key(first): encode(unfenced)})
+    members = grid.controllers[0].members(grid.view(), grid.now)
+    [txn] = reload_lost(grid.view(), members)
+    mine = {p for p, v in view.parts.items() if first in v.config.in_sync}
+    assert {part_key(p) for p in mine}.isdisjoint(txn.puts)

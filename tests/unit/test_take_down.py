@@ -57,6 +57,17 @@ async def test_a_grid_that_may_hold_more_than_the_store_is_kept(
     assert {part_key(n) for n in range(3)} <= keys
 
 
+async def test_what_was_still_to_be_loaded_is_in_the_store() -> None:
+    """A cold start that is broken off leaves nothing that the store does not have."""
+    store = await grid({"a#1": {0: 1}})
+    loading = {
+        part_key(n): encode(PartitionConfig(n + 1, "a#1", ("a#1",), load=True)) for n in (1, 2)
+    }
+    await store.txn([], loading)
+    await take_down(store)
+    assert await left(store) == (3, set())
+
+
 async def test_a_take_down_that_broke_off_is_finished() -> None:
     store = await grid({})
     await store.txn([], {GRID_KEY: encode(GridInfo("00" * 16, 3, epoch_base=2))})

@@ -156,7 +156,7 @@ def _read_ready_line(process: subprocess.Popen[bytes], deadline: float) -> dict[
 
 def _until_serving(process: subprocess.Popen[bytes], config: GridConfig) -> Any:
     """Until every partition has a primary that answers and the copies that the units allow."""
-    from tupelo_grid.cli.loads import Loads
+    from tupelo_grid.cli.loads import Loads, load_words
     from tupelo_grid.cli.rpc import status_at
 
     deadline = time.monotonic() + config.start_timeout_s
@@ -178,7 +178,10 @@ def _until_serving(process: subprocess.Popen[bytes], config: GridConfig) -> Any:
     logs = log_path(config.data_dir, "control").parent
     if process.poll() is not None:
         raise CliError(ExitCode.FAILED, "the control process ended", f"see the logs in {logs}")
-    seen = "no answer" if status is None else "; ".join(status.warnings) or _partitions(status)
+    seen = "no answer"
+    if status is not None:
+        words = [load_words(status.units), *status.warnings]
+        seen = "; ".join(filter(None, words)) or _partitions(status)
     raise CliError(
         ExitCode.FAILED,
         f"the grid does not serve after {config.start_timeout_s:g} s: {seen}",

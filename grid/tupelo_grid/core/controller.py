@@ -23,6 +23,7 @@ from tupelo_grid.core.failover import (
     fence_dead,
     forget_fenced,
     promote_returned,
+    reload_lost,
 )
 from tupelo_grid.core.learners import GivenUp
 from tupelo_grid.core.membership import LeaseObserver
@@ -177,6 +178,7 @@ def decide(
     txns = [
         *depose_dead(view, members, lengths),
         *promote_returned(view, members, lengths),
+        *reload_lost(view, members),
         *fence_dead(view, members),
         *forget_fenced(view),
     ]

@@ -85,6 +85,49 @@ def promote_returned(view: View, members: Members, lengths: JournalLengths) -> l
     return txns
 
 
+def reload_lost(view: View, members: Members) -> list[Txn]:
+    """LOST partitions whose load from the store was broken off, to be loaded by somebody else.
+
+    Nobody answers for a partition before its load is noted, so all that was ever acknowledged is in
+    the store still, and nothing is given up. Those who were to load it are fenced once more, as in
+    `_forced`.
+    """
+    able = sorted(name for name in members.live if not members.draining(name))
+    if not able:
+        return []
+    load = Counter(versioned.config.primary for versioned in view.parts.values())
+    conditions: list[tuple[str, int]] = []
+    puts: dict[str, bytes] = {}
+    fenced: set[str] = set()
+    for partition, versioned in sorted(view.parts.items()):
+        config = versioned.config
+        if config.state is not PartitionState.LOST or not config.load:
+            continue
+        gone = holders(config)
+        if not all(_is_gone(view, members, one) and not load[one] for one in gone):
+            continue  # it may return, or another transaction is about to fence it
+        if len(puts) + 1 + len(fenced | gone) > TXN_OPERATIONS_MAX:
+            break
+        fenced |= gone
+        candidate = min(able, key=lambda name: load[name])
+        load[candidate] += 1
+        conditions.append((part_key(partition), versioned.revision))
+        again = PartitionConfig(config.epoch + 1, candidate, (candidate,), load=True)
+        puts[part_key(partition)] = encode(again)
+    if not puts:
+        return []
+    count = len(puts)
+    for one in sorted(fenced):
+        conditions.append((lease_key(one), _lease_revision(view, one)))
+        puts[lease_key(one)] = _fenced_lease(view, one)
+    return [Txn(conditions, puts, reason=f"load {count} partitions again, whose load broke off")]
+
+
+def _is_gone(view: View, members: Members, incarnation: str) -> bool:
+    held = view.leases.get(incarnation)
+    return incarnation not in members.live and (held is None or held.lease.fenced)
+
+
 def fence_dead(view: View, members: Members) -> list[Txn]:
     """Dead members that are primary of nothing: fenced, so that nobody takes them for live."""
     primaries = {versioned.config.primary for versioned in view.parts.values()}

@@ -29,6 +29,11 @@ log = logging.getLogger(__name__)
 SERVICE: Final = "tupelo.v1.DataReader"
 CHUNK_ROWS: Final = 1000
 CHUNK_BYTES: Final = 1024 * 1024
+EMPTY: Final = (
+    "the store knows no partition of this grid, whose entries are to be loaded from it: was it "
+    "replaced, or is store_url another one? Bring back the store that the grid was shut down with; "
+    "to begin without its entries, use another data_dir"
+)
 SIGN_S: Final = 5.0
 """A load that waits for its turn sends an empty chunk so often."""
 READ_KEYS_MAX: Final = 4096
@@ -149,6 +154,9 @@ class DataReader(pb_grpc.DataReaderServicer):
         """What the fence rows said; where partitions are claimed, who wrote them last before."""
         fences = await self._store.cursors()
         if epochs:
+            if not fences:
+                # A primary that is ready claims its partition, so this is not the store of before.
+                await context.abort(grpc.StatusCode.UNAVAILABLE, EMPTY)
             for number, claimed in (await self._store.claim(epochs)).items():
                 if claimed.status is not Status.CLAIMED:
                     text = f"partition {number} has a later primary, of epoch {claimed.epoch}"

@@ -3,8 +3,9 @@
 A unit that has stopped serving, and whose every change is in the store then, says so under
 `drained/<incarnation>`: JSON of the partitions it is primary of and their epochs. When every
 partition is named so with the epoch it still has, nothing is in memory only; the partitions are
-forgotten, and the grid remembers the highest epoch there was. Whatever else happened, a partition
-keeps its members, and is LOST until one of them returns.
+forgotten, and the grid remembers the highest epoch there was. So are those that were still to be
+loaded when a cold start was broken off. Whatever else happened, a partition keeps its members, and
+is LOST until one of them returns.
 """
 
 from __future__ import annotations
@@ -42,11 +43,13 @@ async def take_down(store: StateStore, again: bool = False) -> None:
 async def _mark(store: StateStore, again: bool) -> bool:
     """Raises the epoch base in one step, where every partition is in the store."""
     snapshot = await store.read("")
-    epochs = {
-        int(key[len(PART_PREFIX) :]): decode_config(snapshot.entries[key].value).epoch
+    configs = {
+        int(key[len(PART_PREFIX) :]): decode_config(snapshot.entries[key].value)
         for key in _keys(snapshot, PART_PREFIX)
     }
-    drained: set[tuple[int, int]] = set()
+    epochs = {number: config.epoch for number, config in configs.items()}
+    # Who was still to load a partition has not answered for it: it is in the store as it was.
+    drained = {(number, config.epoch) for number, config in configs.items() if config.load}
     for key in _keys(snapshot, DRAINED_PREFIX):
         drained |= decode_drained(snapshot.entries[key].value).items()
     left = len(epochs.items() - drained)

@@ -188,7 +188,7 @@ class UnitProcess:
         reading = (self.unit, config, self._reader)
         self._through = ReadThrough(*reading, self._clock, grid.partitions, self._after)
         self._refresher = Refresher(*reading, self._after)
-        runner.missing = self._through.lacks
+        self._runner = runner
         self._follow_spaces(keeper.state.spaces)
         self._routes = RouteCache(lambda: keeper.state)
         self.shell = UnitShell(
@@ -354,6 +354,8 @@ class UnitProcess:
     def _follow_spaces(self, spaces: Mapping[str, SpaceSchema]) -> None:
         self._schemas.update(spaces)
         self._through.follow(self._schemas)
+        # Nothing is in a command's way where no space is read through.
+        self._runner.missing = self._through.lacks if self._through.spaces else None
         self._space_ttls.update({name: schema.ttl_ms for name, schema in spaces.items()})
 
     def _counters(self) -> dict[str, int]:
