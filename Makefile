@@ -91,5 +91,5 @@ peers: $(STAMP)  ## Measure the grid beside other systems; installs them (half a
 clean:  ## Remove .venv and everything generated that is not committed
 	rm -rf $(VENV) dist build results .tupelo .pytest_cache .mypy_cache .ruff_cache \
 	    .import_linter_cache .hypothesis .benchmarks
-	find client grid tests loadtest benchmarks processing-units scripts \
+	find client grid tests engines loadtest benchmarks processing-units scripts \
 	    -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -36,8 +36,8 @@ from tupelo_grid.store.factory import make_store
 from tupelo_grid.store.port import Status
 from tupelo_grid.units.loader import load_units
 
+from engines.postgres import running_postgres
 from tests.e2e.grids import ROOT, Grid
-from tests.engines.postgres import running_postgres
 
 UNIT: Final = ROOT / "tests" / "persistence" / "unit"
 PARTITIONS: Final = 256

@@ -44,7 +44,7 @@ from tupelo_grid.store import postgres_writes
 from tupelo_grid.store.factory import make_store
 from tupelo_grid.store.port import Status, Store
 
-from tests.engines.postgres import PostgresServer, running_postgres
+from engines.postgres import PostgresServer, running_postgres
 
 GRID: Final = bytes(16)
 PARTITIONS: Final = 256

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import tupelo
 
+from engines.postgres import running_postgres
 from tests.e2e.grids import ROOT, Grid, free_port
 from tests.e2e.grids import tupelo as run
-from tests.engines.postgres import running_postgres
 
 AIRLINE = ROOT / "processing-units" / "airline"
 SECRET = "s3kret-of-the-store"

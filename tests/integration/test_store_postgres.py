@@ -23,7 +23,7 @@ from tupelo_grid.store.postgres_fields import POSTGRES_CODECS
 from tupelo_grid.store.sql import SqlStore
 from tupelo_grid.store.tables import select_text
 
-from tests.engines.postgres import PostgresServer
+from engines.postgres import PostgresServer
 from tests.integration.store_places import PostgresPlace, store_at
 from tests.integration.test_store_sql import SCHEMAS, batch, encode, put, rows, seat, statuses
 from tests.pause import pause

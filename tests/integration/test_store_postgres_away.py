@@ -12,7 +12,7 @@ from tupelo_grid.store.factory import make_store
 from tupelo_grid.store.port import Status, StoreAway, StoreUnusable
 from tupelo_grid.store.sql import SqlStore
 
-from tests.engines.postgres import PostgresServer
+from engines.postgres import PostgresServer
 from tests.integration.store_places import GRID, PostgresPlace, store_at
 from tests.integration.test_store_sql import SCHEMAS, batch, put, seat, statuses
 

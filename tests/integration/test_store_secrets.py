@@ -14,7 +14,7 @@ from tupelo_grid.config import GridConfig
 from tupelo_grid.store.factory import make_store
 from tupelo_grid.store.port import StoreAway, StoreError, StoreUnusable
 
-from tests.engines.postgres import PostgresServer, running_postgres
+from engines.postgres import PostgresServer, running_postgres
 
 SECRET = "s3kret-of-the-store"
 

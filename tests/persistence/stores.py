@@ -12,7 +12,7 @@ from tupelo_grid.config import GridConfig
 from tupelo_grid.store.factory import make_store
 from tupelo_grid.store.sql import SqlStore
 
-from tests.engines.postgres import PostgresServer, running_postgres
+from engines.postgres import PostgresServer, running_postgres
 
 
 class TestStore(Protocol):

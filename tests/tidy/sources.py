@@ -12,7 +12,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-PYTHON_ROOTS = ("client", "grid", "processing-units", "loadtest", "benchmarks", "scripts", "tests")
+PYTHON_ROOTS = (
+    "client",
+    "grid",
+    "processing-units",
+    "engines",
+    "loadtest",
+    "benchmarks",
+    "scripts",
+    "tests",
+)
 GENERATED = ("client/tupelo/v1/", "client/tupelo/_sync/")
 TEXT_SUFFIXES = (".py", ".md", ".toml", ".proto", ".sh", ".yaml", ".yml", ".svg")
 

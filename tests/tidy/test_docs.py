@@ -17,7 +17,8 @@ from tests.tidy.sources import ROOT, documents, functions, none, sources
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 TEST = re.compile(r"`((?:tests|processing-units)/[\w/.-]+\.py)(?:::(\w+))?`")
 MAKE = re.compile(r"\bmake ([a-z][a-z-]+)\b")
-PATH = re.compile(r"`((?:client|grid|tests|docs|proto|scripts|loadtest|benchmarks)/[\w/.-]+)`")
+FOLDERS = "client|grid|tests|docs|proto|scripts|engines|loadtest|benchmarks"
+PATH = re.compile(rf"`((?:{FOLDERS})/[\w/.-]+)`")
 DECISION = re.compile(r"(\d{4})-[a-z0-9-]+\.md")
 
 

@@ -11,7 +11,7 @@ import asyncpg
 
 from benchmarks.peers.processes import descendants
 from benchmarks.peers.system import About, NotInstalled
-from tests.engines.postgres import NoPostgres, PostgresServer
+from engines.postgres import NoPostgres, PostgresServer
 
 CONNECTIONS: Final = 16
 """On two cores more of them were not faster."""
