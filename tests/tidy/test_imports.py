@@ -18,6 +18,7 @@ ROOTS = (
     "tupelo.unit",
     "tupelo_grid.cli.main",
     "tupelo_grid.runtime.process",
+    "loadtest.arrivals",
     "loadtest.locustfile",
 )
 
