@@ -17,7 +17,7 @@ from tupelo_grid.journal_files.folder import (
     FolderError,
     Identity,
 )
-from tupelo_grid.journal_files.recovery import Recovered
+from tupelo_grid.journal_files.recovery import Recovered, read_synced
 
 from tests.integration.journal_rig import Journal, copy, read
 
@@ -45,6 +45,21 @@ def test_one_life_follows_another(tmp_path: Path) -> None:
             assert journal.replicas[0].journal.last == 30 * (life - 1)
             journal.run(20)
     same(read(tmp_path), journal)
+
+
+def test_what_a_killed_process_left_unsynced_is_synced_before_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be acknowledged as safe, and go with the next loss of power."""
+    with Journal(tmp_path) as journal:
+        journal.run(3, sync=False)
+    left = newest(tmp_path).stat().st_ino
+    synced: list[int] = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.fstat(fd).st_ino), real(fd))[1])
+    with Journal(tmp_path) as journal:
+        assert left in synced
+        assert read_synced(journal.folder) == 3
 
 
 def test_old_files_go_and_what_stays_is_bounded(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ class Control:
                     settle_s=0.3,
                     moves_per_unit_max=2,
                     learner_retry_s=1.0,
+                    in_memory=not plan.disk,
                 )
             )
             self._pass(life)

@@ -22,6 +22,7 @@ from tupelo_grid.deployment.child import (
     stop_processes,
 )
 from tupelo_grid.deployment.local import config_path
+from tupelo_grid.journal_files.folder import start_timeout_s
 from tupelo_grid.runtime.runfiles import RunFile, live_processes, log_path, run_dir
 
 OPTIONS = (
@@ -121,7 +122,7 @@ def until_ready(process: subprocess.Popen[bytes], config: GridConfig) -> None:
     # Imported while control starts, which takes as long.
     import tupelo_grid.cli.rpc  # noqa: F401
 
-    facts = _read_ready_line(process, time.monotonic() + 2 * config.start_timeout_s)
+    facts = _read_ready_line(process, time.monotonic() + 2 * start_timeout_s(config))
     logs = log_path(config.data_dir, "control").parent
     if facts is None:
         code = process.poll()

@@ -143,8 +143,17 @@ class Disk:
         `due`: replicas to be written anew, so that older blocks can go.
         """
         batch = Batch(self._batches + 1)
+        marks = self._marks
         for number, held in self.replicas.items():
-            self._look(batch, number, held, number in due)
+            mark, journal = marks.get(number), held.journal
+            if (
+                mark is None
+                or mark.held is not held
+                or journal.last != mark.last
+                or journal.last_epoch != mark.epoch
+                or number in due
+            ):
+                self._look(batch, number, held, number in due)
         for number in due:
             waiting = self.recovered.get(number)
             if waiting is not None:

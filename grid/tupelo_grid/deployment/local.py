@@ -23,6 +23,7 @@ from types import TracebackType
 from tupelo_grid.config import GridConfig, encode_config
 from tupelo_grid.deployment.child import Child, start_child, stop_processes
 from tupelo_grid.deployment.supervisor import Supervisor
+from tupelo_grid.journal_files.folder import start_timeout_s
 from tupelo_grid.runtime.errors import FatalStartError
 from tupelo_grid.runtime.runfiles import RunFile, dead_processes, live_processes
 
@@ -254,7 +255,7 @@ class LocalDeployment:
                 self._config_path,
                 config.data_dir,
                 config.control_port,
-                config.start_timeout_s,
+                start_timeout_s(config),
                 config.launchers.get(name, ""),
             )
 

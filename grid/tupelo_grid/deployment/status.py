@@ -220,6 +220,12 @@ class GridView:
                 f"requests until one of those units returns, or `tupelo promote` gives up what "
                 f"only those had: {named}"
             )
+        warnings.extend(
+            f"{unit.incarnation}: its disk takes no more, so it acknowledges nothing; free some "
+            f"space there, or raise disk_bytes_max"
+            for unit in units
+            if unit.counters.get("disk_full")
+        )
         if view.parts and 0 < len(units) <= backups:
             warnings.append(
                 f"backups={backups} needs {backups + 1} units: with {len(units)} each entry has "

@@ -10,12 +10,28 @@ from typing import Final, Self
 
 import msgspec
 
+from tupelo_grid.config import GridConfig
+
 FORMAT: Final = 1
 SUFFIX: Final = ".journal"
 IDENTITY: Final = "identity.json"
 SYNCED: Final = "synced"
 LOCK: Final = "lock"
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+def journal_path(config: GridConfig, unit: str) -> Path:
+    """The folder of one unit."""
+    return (Path(config.disk_dir) if config.disk_dir else Path(config.data_dir) / "journal") / unit
+
+
+def start_timeout_s(config: GridConfig) -> float:
+    """How long a start may take with the journals that are here to be read first."""
+    if config.durability != "disk":
+        return config.start_timeout_s
+    here = journal_path(config, "").glob(f"*/*{SUFFIX}")
+    size = sum(path.stat().st_size for path in here)
+    return config.start_timeout_s + size / config.disk_read_bytes_s_min
 
 
 class FolderError(Exception):

@@ -40,6 +40,20 @@ class Log:
         self._mark = os.open(
             self.folder.path / SYNCED, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644
         )
+        # What was found counts from now on, also what was not synced when the last life ended.
+        self._sync_found()
+        self._write_mark()
+
+    def _sync_found(self) -> None:
+        """What a killed process had handed to the system may not be on disk yet, and this life goes
+        on from it. Raises OSError."""
+        for first in list(self.segments.files)[-1:]:
+            handle = os.open(self.folder.file(first), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        self.folder.sync()
 
     def close(self) -> None:
         for handle in (self._file, self._mark):
@@ -88,7 +102,15 @@ class Log:
     def _synced(self) -> None:
         """The mark is not synced itself: after a loss of power it may be older, never newer."""
         self._durable = self._next - 1
-        os.pwrite(self._mark, pack_synced(self._durable), 0)
+        self._write_mark()
+
+    def _write_mark(self) -> None:
+        try:
+            os.pwrite(self._mark, pack_synced(self._durable), 0)
+        except OSError as error:
+            # A mark that stays behind vouches for less; it never says what is not so.
+            if error.errno not in FULL:
+                raise
 
     def _begin_file(self) -> None:
         if self._file >= 0:

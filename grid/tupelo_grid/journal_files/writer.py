@@ -118,8 +118,9 @@ class JournalWriter:
         if total <= bound:
             return ""
         return (
-            f"the journal {self._files.folder.path} takes {total} bytes, more than disk_bytes_max="
-            f"{bound}: remove entries or raise the bound; writes go on when it is below"
+            f"the journal {self._files.folder.path} takes {total} bytes, more than "
+            f"disk_bytes_max={bound}, for what the unit holds: raise the bound and restart the "
+            f"unit, or add units; writes go on when it is below"
         )
 
     def _fail(self, error: BaseException) -> None:
@@ -131,6 +132,7 @@ class JournalWriter:
             self.failed.set_exception(failed)
 
     def _full(self, batch: Batch, error: DiskFull) -> None:
+        self._idle.set()
         if not self._disk.trouble:
             log.error("%s: no room for %d partitions", error, len(batch.ends))
         self._disk.trouble = (

@@ -10,7 +10,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.port import StateStore, StoreAway, StoreError, StoreInDoubt
@@ -21,7 +20,13 @@ from tupelo_grid.core.durable import DurableUnit
 from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.rejoin import Place, named, rejoin
 from tupelo_grid.core.view import View, ViewReader
-from tupelo_grid.journal_files.folder import Folder, FolderError, Identity, boot_id
+from tupelo_grid.journal_files.folder import (
+    Folder,
+    FolderError,
+    Identity,
+    boot_id,
+    journal_path,
+)
 from tupelo_grid.journal_files.log import DiskFull, Log
 from tupelo_grid.journal_files.recovery import Recovered, recover
 from tupelo_grid.journal_files.writer import JournalWriter
@@ -39,10 +44,6 @@ class Opened:
     place: Place
     recovered: dict[int, Partition]
     files: Log
-
-
-def journal_path(config: GridConfig, name: str) -> Path:
-    return (Path(config.disk_dir) if config.disk_dir else Path(config.data_dir) / "journal") / name
 
 
 async def open_journal(
