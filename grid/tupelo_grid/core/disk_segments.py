@@ -49,8 +49,8 @@ class Segments:
         return sum(self.files.values())
 
     def note(self, items: Sequence[Item], number: int, size: int) -> None:
-        """A block of so many bytes with these items was added to the last file."""
-        self.files[next(reversed(self.files))] += size
+        """A block of this number and size, with these items, is in the files."""
+        self.files[max(first for first in self.files if first <= number)] += size
         records = sum(len(item.records) for item in items if isinstance(item, Records))
         for item in items:
             if isinstance(item, Chunk):

@@ -29,6 +29,7 @@ class Log:
         self.segments = found.segments
         self._segment_bytes = segment_bytes
         self._file = -1
+        self._first = 0  # of the file that is written to, the number of its first block
         self._mark = -1
         self._size = 0
         self._next = found.last + 1
@@ -68,7 +69,7 @@ class Log:
 
         Raises DiskFull, with nothing of it written, and OSError when the disk fails otherwise.
         """
-        before = (self._next, self._size, self._file)
+        before = (self._next, self._size, self._first)
         written: list[tuple[list[Item], int, int]] = []
         try:
             for items in batch.payloads():
@@ -116,25 +117,27 @@ class Log:
         if self._file >= 0:
             os.fdatasync(self._file)
             os.close(self._file)
-            self._file = -1
+            self._file, self._first = -1, 0
         path = self.folder.file(self._next)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         self._file = os.open(path, flags, 0o644)
-        self._size = 0
+        self._first, self._size = self._next, 0
         self.segments.files[self._next] = 0
         self.folder.sync()
 
-    def _take_back(self, number: int, size: int, file: int) -> None:
+    def _take_back(self, number: int, size: int, first: int) -> None:
         """Ends the journal where it ended before the batch. Raises OSError."""
-        for first in [first for first in self.segments.files if first >= number]:
-            del self.segments.files[first]
-            self.folder.file(first).unlink(missing_ok=True)
+        for begun in [begun for begun in self.segments.files if begun >= number]:
+            del self.segments.files[begun]
+            self.folder.file(begun).unlink(missing_ok=True)
         self._next, self._size = number, size
-        if self._file != file:
+        if self._first != first:
+            # A file ended within the batch. Handles tell nothing: their numbers are used again.
             if self._file >= 0:
                 os.close(self._file)
-            last = self.folder.file(next(reversed(self.segments.files), 0))
-            self._file = os.open(last, os.O_WRONLY | os.O_CLOEXEC) if file >= 0 else -1
+            self._file, self._first = -1, first
+            if first:
+                self._file = os.open(self.folder.file(first), os.O_WRONLY | os.O_CLOEXEC)
         if self._file >= 0:
             os.ftruncate(self._file, size)
 
