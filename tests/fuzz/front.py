@@ -50,7 +50,7 @@ from tests.memory_store import MemoryStateStore
 _pack: Final = msgspec.msgpack.encode
 
 BATCH_HINTS: Final = {
-    "kinds": pick(range(1, 13)),
+    "kinds": pick(range(1, 14)),
     "OpBatch.grid_id": pick((b"", b"", bytes(16))),
     "partitions": pick((0, 0, 1, 2, 3, 4, 2**32 - 1)),
     "targets": pick(("default", "default", "counters", "chaos.add", "chaos.transfer", "nowhere")),

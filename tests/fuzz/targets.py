@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from tests.fuzz.front import FRONT
+from tests.fuzz.near import NEAR
 from tests.fuzz.servers import SERVERS
 from tests.fuzz.wire import WIRE
 
-TARGETS: Final[dict[str, Any]] = {kind.name: kind for kind in (*FRONT, *WIRE, *SERVERS)}
+TARGETS: Final[dict[str, Any]] = {kind.name: kind for kind in (*FRONT, *NEAR, *WIRE, *SERVERS)}
 
 
 def targets_of(names: str) -> Sequence[Any]:
