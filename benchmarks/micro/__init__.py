@@ -1,0 +1,1 @@
+"""The core alone, in one process: micro-benchmarks, and instructions counted."""
