@@ -47,7 +47,7 @@ class NoCommands:
     def run(
         self, command: str, arguments: bytes, view: PartitionView
     ) -> tuple[Result, tuple[Mutation, ...]]:
-        raise NotImplementedError(command)
+        raise KeyError(command)
 
 
 class Pair:
