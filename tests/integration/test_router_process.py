@@ -170,6 +170,25 @@ async def test_a_unit_that_hangs_is_not_healthy_and_then_is_again(tmp_path: Path
         await process.said(SERVING)
 
 
+async def test_a_unit_that_hung_is_replaced_and_health_goes_on(tmp_path: Path) -> None:
+    async with messaging(tmp_path) as process:
+        rig = process.rig
+        await rig.publish()
+        await process.said(SERVING)
+        for number in range(20):
+            await process.put(f"k{number}")
+        hanging = rig.grid.units[1]
+        hanging.gate.clear()
+        await process.said(NOT_SERVING)
+        # The connection to it is closed, and with it the question that it has not answered.
+        rig.grid.fail_over(hanging)
+        await rig.publish(fenced=hanging.name)
+        await process.said(SERVING)
+        rig.grid.units[0].gate.clear()
+        await process.said(NOT_SERVING)
+        rig.grid.units[0].gate.set()
+
+
 async def test_a_stop_answers_what_was_asked_and_takes_no_more(tmp_path: Path) -> None:
     async with messaging(tmp_path) as process:
         await process.rig.publish()

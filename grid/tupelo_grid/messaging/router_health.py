@@ -143,4 +143,10 @@ class RouterHealth:
             # The channel of a unit that went away was closed a moment ago.
             log.debug("%s: %s", address, error)
             return None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # It was not this task that was cancelled: the channel was closed under the call.
+            return None
         return answer
