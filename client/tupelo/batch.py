@@ -47,9 +47,10 @@ class Packed:
         numbers: op number of every row, 0 for reads; empty when all are reads.
         reserved: (first, stop) of numbers that were new with this batch, to be answered at once.
         deadline: the latest of the rows.
+        earliest: the first of their deadlines.
     """
 
-    __slots__ = ("batch", "deadline", "numbers", "reserved", "rows", "session", "waiters")
+    __slots__ = ("batch", "deadline", "earliest", "numbers", "reserved", "rows", "session", "waiters")
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class Packed:
         numbers: Sequence[int],
         reserved: tuple[int, int] | None,
         deadline: float,
+        earliest: float,
     ) -> None:
         self.batch = batch
         self.rows = rows
@@ -68,6 +70,7 @@ class Packed:
         self.numbers = numbers
         self.reserved = reserved
         self.deadline = deadline
+        self.earliest = earliest
 
     def failure(self, index: int, code: int, message: str, *, maybe: bool) -> Failure:
         number = self.numbers[index] if self.numbers else 0
@@ -158,7 +161,8 @@ def _pack(
         ttls_ms=ttls if any(ttls) else (),
         expected_versions=expected if any(expected) else (),
     )
-    return Packed(batch, rows, waiters, session, numbers, reserved, deadline)
+    earliest = min(deadlines)
+    return Packed(batch, rows, waiters, session, numbers, reserved, deadline, earliest)
 
 
 def timeout_ms(left_s: float) -> int:

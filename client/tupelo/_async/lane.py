@@ -70,6 +70,8 @@ class RowsPart:
         self._end(range(len(self._packed.rows)), code, str(error), maybe=sent)
 
     def expire(self, now: float) -> None:
+        if now < self._packed.earliest:
+            return
         late = [index for index, row in enumerate(self._packed.rows) if row[8] <= now]
         if late:
             self._end(late, DEADLINE, "no answer came in time", maybe=True)

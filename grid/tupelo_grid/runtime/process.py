@@ -57,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         configure_logging(name, config.log_level)
         # Read by grpc when it is imported, so before any role is.
         os.environ.setdefault("GRPC_EXPERIMENTS", config.grpc_experiments)
+        _schedule(options.role, config)
         run = _own_run_file(config, options.role, name)
         _announce_run(config, run)
         try:
@@ -75,6 +76,16 @@ def main(arguments: list[str] | None = None) -> int:
             _print_line({"ready": False, "error": text, "hint": "the log has the traceback"})
         return 1
     return 0
+
+
+def _schedule(role: str, config: GridConfig) -> None:
+    """Not control: it has little to do, and leases wait for it."""
+    if config.scheduling == "normal" or role == "control" or not hasattr(os, "SCHED_BATCH"):
+        return
+    try:
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    except OSError as error:
+        log.info("scheduled as any process: %s", error)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
