@@ -50,7 +50,16 @@ class Packed:
         earliest: the first of their deadlines.
     """
 
-    __slots__ = ("batch", "deadline", "earliest", "numbers", "reserved", "rows", "session", "waiters")
+    __slots__ = (
+        "batch",
+        "deadline",
+        "earliest",
+        "numbers",
+        "reserved",
+        "rows",
+        "session",
+        "waiters",
+    )
 
     def __init__(
         self,

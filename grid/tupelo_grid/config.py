@@ -191,7 +191,7 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             as before within so long.
         grpc_experiments: value of GRPC_EXPERIMENTS for every process, unless the variable is set.
             The default takes a stream's round trip from 117 to 80 us with grpcio 1.85 (DESIGN 4).
-        scheduling: of every process but control, where the system is Linux: "batch" (SCHED_BATCH) lets
+        scheduling: of every process but control, on Linux: "batch" (SCHED_BATCH) lets
             what runs go on when another process wakes up, so that messages are fewer and fuller
             where there are more processes than cores; "normal" leaves it as it is.
         log_level: DEBUG, INFO, WARNING or ERROR.

@@ -211,27 +211,38 @@ class Pump:
         size = 0
         last = part.cursor
         assert not records or records[0][0] == last + 1, "the journal skips records"
+        coalesced: dict[str, bool | None] = {}
         for sequence, record in records:
             mutations = () if record[0] == LOAD else record[5]
-            more = sum(len(m[1]) + len(m[2] or b"") for m in mutations)
+            more = 0
+            for mutation in mutations:
+                more += len(mutation[1])
+                if mutation[2] is not None:
+                    more += len(mutation[2])
             full = len(changes) + len(mutations) > changes_max or size + more > bytes_max
             if full and not (first and last == part.cursor):
                 break
             size += more
             last = sequence
             for space, key, value, deadline_ms in mutations:
-                schema = self._schemas.get(space)
-                slot = 0
-                if schema is not None:
-                    if not schema.persist:
-                        continue
-                    slot = 0 if schema.coalesce else sequence
-                changes[space, key, slot] = (space, key, value, sequence, deadline_ms)
+                if space not in coalesced:
+                    coalesced[space] = self._coalesced(space)
+                coalesce = coalesced[space]
+                if coalesce is not None:
+                    slot = 0 if coalesce else sequence
+                    changes[space, key, slot] = (space, key, value, sequence, deadline_ms)
         if last == part.cursor:
             self._queue.setdefault(partition)
             return None
         batch = PartitionBatch(partition, part.epoch, part.cursor, last, list(changes.values()))
         return batch, last - part.cursor, size
+
+    def _coalesced(self, space: str) -> bool | None:
+        """Whether of several changes of a key the last one will do; None: they are not stored."""
+        schema = self._schemas.get(space)
+        if schema is None:
+            return True
+        return schema.coalesce if schema.persist else None
 
     # What came back.
 

@@ -65,8 +65,9 @@ from tupelo_grid.units.loader import LoadedUnits, load_units
 log = logging.getLogger(__name__)
 
 # Entries and records are tuples of plain values, which make no cycles: looking for some often is in
-# vain. By default the collector would run after every 700 of them.
-GC_THRESHOLDS = (100_000, 50, 1000)
+# vain, and each look walks over all that came since the last. By default the collector would run
+# after every 700 of them; journals alone grow and shrink by 100,000 in a second of full load.
+GC_THRESHOLDS = (400_000, 50, 1000)
 # What is under way when the server stops gets so long to end.
 STOP_GRACE_S = 0.5
 SERVICES = ("tupelo.v1.Space", "tupelo.v1.Unit")
