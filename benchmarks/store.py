@@ -323,6 +323,9 @@ def main() -> int:
     parser.add_argument("--readers", type=int, default=2, help="connections that read")
     parser.add_argument("--in-flight", type=int, default=4, help="frames of each of 3 units")
     parser.add_argument("--shapes", default="apply,writer,read", help="some of apply, writer, read")
+    parser.add_argument(
+        "--unsynced", action="store_true", help="the server does not sync: what its disk costs"
+    )
     parser.add_argument("--json", action="store_true", help="print the rows as the last line")
     options = parser.parse_args()
     rows: list[Row] = []
@@ -335,7 +338,7 @@ def main() -> int:
     with ExitStack() as stack:
         server = None
         if options.store == "postgres":
-            server = stack.enter_context(running_postgres(durable=True))
+            server = stack.enter_context(running_postgres(durable=not options.unsynced))
             url = server.create_database
         elif options.store == "sqlite":
             folder = stack.enter_context(tempfile.TemporaryDirectory())

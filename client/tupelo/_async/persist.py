@@ -10,6 +10,7 @@ import grpc
 from tupelo._async import runtime
 from tupelo._async.dispatch import Dispatcher
 from tupelo.batch import timeout_ms
+from tupelo.errors import ConnectionLost
 from tupelo.persisting import PENDING, WRONG_OWNER, late, not_persisted
 from tupelo.results import Token
 from tupelo.transport import describe, space_stub
@@ -87,9 +88,9 @@ async def _ask(
         declared_only=declared_only,
     )
     try:
-        response: WaitPersistedResponse = await stub.WaitPersisted(
-            request, timeout=left_s + ANSWER_S
+        response: WaitPersistedResponse = await runtime.answered(
+            stub.WaitPersisted(request, timeout=left_s + ANSWER_S)
         )
-    except grpc.RpcError as error:
+    except (grpc.RpcError, ConnectionLost) as error:
         return f"{address}: {describe(error)}"
     return response

@@ -107,7 +107,7 @@ class RouteKeeper:
             seed = address in self.seeds
             try:
                 response = await self._ask(address)
-            except grpc.RpcError as error:
+            except (grpc.RpcError, ConnectionLost) as error:
                 self.last_error = f"{address}: {describe(error)}"
                 continue
             self.offer(response, seed=seed)
@@ -123,8 +123,8 @@ class RouteKeeper:
 
     async def _ask(self, address: str) -> RouteResponse:
         stub = space_stub(self.channel(address))
-        response: RouteResponse = await stub.Route(
-            RouteRequest(), timeout=self.config.route_timeout_s
+        response: RouteResponse = await runtime.answered(
+            stub.Route(RouteRequest(), timeout=self.config.route_timeout_s)
         )
         return response
 

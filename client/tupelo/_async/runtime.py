@@ -10,12 +10,13 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc.aio
 
 from tupelo.codec import SpaceCodec
 from tupelo.config import ClientConfig
+from tupelo.errors import ConnectionLost
 from tupelo.session import SESSION_RANDOM_BITS, session_id
 from tupelo.transport import channel_options
 from tupelo.v1.data_pb2 import BatchResult
@@ -25,6 +26,7 @@ Cancelled = asyncio.CancelledError
 Channel = grpc.aio.Channel
 Pending = asyncio.Future[list[BatchResult]]
 Guard = AbstractContextManager[object]
+Answer = TypeVar("Answer")
 CodecLoader = Callable[[], Awaitable[SpaceCodec]]
 
 # Guards the numbering of operations; one event loop needs no lock.
@@ -45,6 +47,18 @@ async def close_channel(channel: Channel) -> None:
 
 def new_session_id() -> int:
     return session_id(time.time_ns() // 1_000_000, random.getrandbits(SESSION_RANDOM_BITS))
+
+
+async def answered(call: Awaitable[Answer]) -> Answer:
+    """The answer of a unary call. A channel that is closed cancels its calls, and so whoever waits
+    for one, though nobody meant to cancel that: it is told ConnectionLost instead."""
+    try:
+        return await call
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise ConnectionLost("the connection was closed") from None
 
 
 async def wait(pending: Pending) -> list[BatchResult]:

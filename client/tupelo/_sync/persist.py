@@ -11,6 +11,7 @@ import grpc
 from tupelo._sync import runtime
 from tupelo._sync.dispatch import Dispatcher
 from tupelo.batch import timeout_ms
+from tupelo.errors import ConnectionLost
 from tupelo.persisting import PENDING, WRONG_OWNER, late, not_persisted
 from tupelo.results import Token
 from tupelo.transport import describe, space_stub
@@ -88,7 +89,9 @@ def _ask(
         declared_only=declared_only,
     )
     try:
-        response: WaitPersistedResponse = stub.WaitPersisted(request, timeout=left_s + ANSWER_S)
-    except grpc.RpcError as error:
+        response: WaitPersistedResponse = runtime.answered(
+            stub.WaitPersisted(request, timeout=left_s + ANSWER_S)
+        )
+    except (grpc.RpcError, ConnectionLost) as error:
         return f"{address}: {describe(error)}"
     return response

@@ -108,7 +108,7 @@ class RouteKeeper:
             seed = address in self.seeds
             try:
                 response = self._ask(address)
-            except grpc.RpcError as error:
+            except (grpc.RpcError, ConnectionLost) as error:
                 self.last_error = f"{address}: {describe(error)}"
                 continue
             self.offer(response, seed=seed)
@@ -124,7 +124,9 @@ class RouteKeeper:
 
     def _ask(self, address: str) -> RouteResponse:
         stub = space_stub(self.channel(address))
-        response: RouteResponse = stub.Route(RouteRequest(), timeout=self.config.route_timeout_s)
+        response: RouteResponse = runtime.answered(
+            stub.Route(RouteRequest(), timeout=self.config.route_timeout_s)
+        )
         return response
 
     def first(self) -> RouteTable:

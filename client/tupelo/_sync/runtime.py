@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import grpc
 
@@ -23,6 +23,7 @@ from tupelo.v1.data_pb2 import BatchResult
 
 Channel = grpc.Channel
 Guard = AbstractContextManager[object]
+Answer = TypeVar("Answer")
 CodecLoader = Callable[[], SpaceCodec]
 
 monotonic = time.monotonic
@@ -57,6 +58,11 @@ def close_channel(channel: Channel) -> None:
 
 def new_session_id() -> int:
     return session_id(time.time_ns() // 1_000_000, random.getrandbits(SESSION_RANDOM_BITS))
+
+
+def answered(answer: Answer) -> Answer:
+    """Blocking calls have their answer already."""
+    return answer
 
 
 def wait(pending: Pending) -> list[BatchResult]:

@@ -1,0 +1,36 @@
+"""What the two clients do differently below."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tupelo._async import runtime
+from tupelo._sync import runtime as sync_runtime
+from tupelo.errors import ConnectionLost
+
+
+async def test_a_call_whose_channel_is_closed_does_not_cancel_who_waits_for_it() -> None:
+    call: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    waiting = asyncio.create_task(runtime.answered(call))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(ConnectionLost, match="the connection was closed"):
+        await waiting
+
+
+async def test_who_is_cancelled_stays_so() -> None:
+    call: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    waiting = asyncio.create_task(runtime.answered(call))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert waiting.cancelled()
+
+
+async def test_an_answer_is_handed_on() -> None:
+    call: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    call.set_result(7)
+    assert await runtime.answered(call) == 7
+    assert sync_runtime.answered(7) == 7
