@@ -49,6 +49,7 @@ class JournalWriter:
         self._busy = False
         self._due = False
         self._idle = asyncio.Event()
+        self._rewrite = files.segments.due(config.disk_rewrite_bytes)
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self.batches = 0
 
@@ -88,7 +89,7 @@ class JournalWriter:
         self._due = False
         if self._busy or self.failed.done():
             return
-        batch = self._disk.collect(self._files.segments.due(self._config.disk_rewrite_bytes))
+        batch = self._disk.collect(self._rewrite)
         if batch is None:
             self._idle.set()
             return
@@ -109,6 +110,8 @@ class JournalWriter:
             self._idle.set()
             return
         self.batches += 1
+        # What is due changes only by what is written.
+        self._rewrite = self._files.segments.due(self._config.disk_rewrite_bytes)
         self._disk.trouble = self._above_bound()
         self._synced(self._disk.done(batch))
         self._turn()
