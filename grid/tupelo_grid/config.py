@@ -65,6 +65,8 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             long behind them.
         disk_read_bytes_s_min: a start waits, beyond `start_timeout_s`, for as long as reading all
             journals takes at this rate.
+        disk_alive_s: while a batch is written, until so long after its last block, a backup is not
+            taken for silent, though its acknowledgements wait.
         disk_retry_s: pause before a disk that was full is tried again.
 
         key_bytes_max, value_bytes_max: per key and value.
@@ -233,6 +235,7 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     disk_snapshot_bytes_min: int = 1024 * 1024
     disk_rewrite_bytes: int = 4 * 1024 * 1024
     disk_read_bytes_s_min: int = 5 * 1024 * 1024
+    disk_alive_s: float = 10.0
     disk_retry_s: float = 0.2
 
     key_bytes_max: int = 64 * 1024

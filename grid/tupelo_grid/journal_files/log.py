@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 
 from tupelo_grid.core.disk import Batch
 from tupelo_grid.core.disk_format import Item, encode_items, seal
@@ -35,6 +36,7 @@ class Log:
         self._next = found.last + 1
         self._durable = found.last
         self._unsynced = False
+        self.wrote_at = 0.0  # monotonic seconds, of the newest block; read by other threads
 
     def open(self) -> None:
         """Raises OSError."""
@@ -78,6 +80,7 @@ class Log:
                 block = seal(encode_items(items), self._next, self._durable)
                 _write_all(self._file, block, self._size)
                 self._size += len(block)
+                self.wrote_at = time.monotonic()
                 written.append((items, self._next, len(block)))
                 self._next += 1
             if sync:

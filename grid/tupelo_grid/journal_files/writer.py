@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -47,6 +48,7 @@ class JournalWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._stop = threading.Event()
         self._busy = False
+        self._begun_at = 0.0
         self._due = False
         self._idle = asyncio.Event()
         self._rewrite = files.segments.due(config.disk_rewrite_bytes)
@@ -57,6 +59,12 @@ class JournalWriter:
     def bytes(self) -> int:
         """Of all files."""
         return self._files.segments.total if not self._busy else self._bytes
+
+    @property
+    def at_work(self) -> bool:
+        """A batch is being written, and the disk does take it."""
+        quiet_s = time.monotonic() - max(self._begun_at, self._files.wrote_at)
+        return self._busy and not self._disk.trouble and quiet_s < self._config.disk_alive_s
 
     async def __aenter__(self) -> Self:
         self._bytes = self._files.segments.total
@@ -94,6 +102,7 @@ class JournalWriter:
             self._idle.set()
             return
         self._busy = True
+        self._begun_at = time.monotonic()
         self._bytes = self._files.segments.total
         written = self._thread.submit(self._write, batch)
         written.add_done_callback(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.port import StateStore, StoreAway, StoreError, StoreInDoubt
@@ -17,6 +18,7 @@ from tupelo_grid.core.disk import Batch
 from tupelo_grid.core.disk_format import Drop
 from tupelo_grid.core.disk_segments import Segments
 from tupelo_grid.core.durable import DurableUnit
+from tupelo_grid.core.frames import Ack
 from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.rejoin import Place, named, rejoin
 from tupelo_grid.core.view import View, ViewReader
@@ -35,6 +37,10 @@ from tupelo_grid.runtime.errors import FatalStartError
 log = logging.getLogger(__name__)
 
 REJOIN_S = 0.1
+# Streams of which is remembered how far they were acknowledged, also when nothing of them waits.
+STREAMS_MAX = 128
+
+Answer = Callable[[Ack], None]
 
 
 @dataclass(slots=True)
@@ -169,6 +175,22 @@ async def take_places(unit: DurableUnit, store: StateStore) -> None:
         await asyncio.sleep(REJOIN_S * (0.5 + random.random()))
 
 
+@dataclass(slots=True)
+class Held:
+    """Acknowledgements of one stream: how many wait, and the position of the last that left."""
+
+    stream_id: int
+    answer: Answer
+    position: int = 0
+    waiting: int = 0
+
+
+def _release(held: Held, ack: Ack, answer: Answer) -> None:
+    held.waiting -= 1
+    held.position = max(held.position, ack.position)
+    answer(ack)
+
+
 class Journaling:
     """The writer of a running unit."""
 
@@ -177,14 +199,29 @@ class Journaling:
         self._store = store
         self.writer = JournalWriter(unit.disk, opened.files, config, self._synced)
         self.after: Callable[[], None] = lambda: None
+        self._held: dict[str, Held] = {}
 
     def _synced(self, numbers: Iterable[int]) -> None:
         self._unit.synced(numbers)
         self.after()
 
-    def hold(self, answer: Callable[[], None]) -> None:
-        """Calls it when all that is in memory now is on disk."""
-        self._unit.disk.hold(answer)
+    def hold(self, ack: Ack, answer: Answer) -> None:
+        """Answers when all that is in memory now is on disk."""
+        held = self._held.get(ack.receiver)
+        if held is None or held.stream_id != ack.stream_id:
+            if len(self._held) >= STREAMS_MAX:
+                self._held = {peer: one for peer, one in self._held.items() if one.waiting}
+            held = self._held[ack.receiver] = Held(ack.stream_id, answer)
+        held.waiting += 1
+        self._unit.disk.hold(partial(_release, held, ack, answer))
+
+    def signs_of_life(self) -> None:
+        """A large batch takes the disk longer than a backup may be silent. While it is at work,
+        primaries hear what they have heard before, so that they wait."""
+        if self.writer.at_work:
+            for peer, held in self._held.items():
+                if held.waiting:
+                    held.answer(Ack(self._unit.me, peer, held.stream_id, held.position))
 
     async def run(self) -> None:
         """Takes the old places again. Raises DiskFailed when the unit has to end."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Protocol
 
 from tupelo.errors import ResultCode
@@ -242,7 +241,7 @@ class UnitShell:
             if self.journal is None:
                 answer(ack)
             else:
-                self.journal.hold(partial(answer, ack))
+                self.journal.hold(ack, answer)
         self.after()
 
     def _acknowledged(self, ack: Ack) -> None:
@@ -277,6 +276,8 @@ class UnitShell:
         while True:
             self.unit.tick()
             self._report_mismatches()
+            if self.journal is not None:
+                self.journal.signs_of_life()
             self.connections.want(self.unit.peers_wanted)
             self.after()
             await asyncio.sleep(self._config.heartbeat_s)
