@@ -47,7 +47,6 @@ def test_a_batch_without_room_leaves_nothing_and_goes_through_later(
     small: Path, segment_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where a file ended within the batch and the next one was begun."""
-    monkeypatch.setattr("tupelo_grid.core.disk_format.BLOCK_BYTES", 4096)
     monkeypatch.setattr("tupelo_grid.core.disk.BLOCK_BYTES", 4096)
     with Journal(small / "journal", segment_bytes=segment_bytes) as journal:
         journal.run(20)

@@ -111,7 +111,7 @@ class SimDisk:
         if rng.random() < 0.1:
             batch.leave_out_spare()
         self._busy = True
-        self.writing = [encode_items(items) for items in batch.payloads()]
+        self.writing = [payload for _, payload in batch.payloads()]
         slow = rng.random()
         delay_s = 0.3 + rng.random() if slow < 0.01 else 0.001 + 0.02 * rng.random()
         self._world.loop.after(delay_s, self._synced, process.incarnation, batch)

@@ -20,8 +20,16 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from tupelo_grid.core.disk_format import BLOCK_BYTES, Chunk, Drop, Item, Records, pieces
-from tupelo_grid.core.journal import record_bytes
+from tupelo_grid.core.disk_format import (
+    BLOCK_BYTES,
+    Chunk,
+    Drop,
+    Item,
+    Records,
+    encode_item,
+    join_items,
+    pieces,
+)
 from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.snapshot import Snapshot
 
@@ -76,27 +84,29 @@ class Batch:
         self.records += [records for records in self.spare.values() if records is not None]
         self.spare.clear()
 
-    def payloads(self) -> Iterator[list[Item]]:
-        """Items of one block each. A snapshot's number is that of its batch, so that the pieces of
-        one that was never finished are told from those of the next."""
-        items: list[Item] = list(self.drops)
+    def payloads(self) -> Iterator[tuple[list[Item], bytes]]:
+        """Of one block each: the items, and their bytes."""
+        items: list[Item] = []
+        encoded: list[bytes] = []
         size = 0
-        for whole in self.wholes:
-            for chunk in whole.chunks(self.number):
-                items.append(chunk)
-                size += len(chunk.body)
-                if size >= BLOCK_BYTES:
-                    yield items
-                    items, size = [], 0
-        for records in self.records:
-            for piece in pieces(records):
-                items.append(piece)
-                size += sum(map(record_bytes, piece.records))
-                if size >= BLOCK_BYTES:
-                    yield items
-                    items, size = [], 0
+        for item in self._items():
+            items.append(item)
+            encoded.append(encode_item(item))
+            size += len(encoded[-1])
+            if size >= BLOCK_BYTES:
+                yield items, join_items(encoded)
+                items, encoded, size = [], [], 0
         if items:
-            yield items
+            yield items, join_items(encoded)
+
+    def _items(self) -> Iterator[Item]:
+        """A snapshot's number is that of its batch, so that the pieces of one that was never
+        finished are told from those of the next."""
+        yield from self.drops
+        for whole in self.wholes:
+            yield from whole.chunks(self.number)
+        for records in self.records:
+            yield from pieces(records)
 
 
 class Disk:

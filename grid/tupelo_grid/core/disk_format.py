@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from tupelo_grid.core.journal import Run, record_bytes
+from tupelo_grid.core.journal import Run
 from tupelo_grid.core.records import Record
 
 MAGIC: Final = b"TPJ1"
@@ -27,6 +27,8 @@ HEADER: Final = struct.Struct("<4sIQQI")
 _SUMMED: Final = struct.Struct("<IQQ")
 # A payload is closed when it holds so much; one item may exceed it.
 BLOCK_BYTES: Final = 1024 * 1024
+# Records of one item at most.
+PIECE_RECORDS: Final = 32
 # What no block can exceed: a length beyond it is damage.
 BLOCK_BYTES_MAX: Final = 1 << 30
 
@@ -85,6 +87,15 @@ def encode_items(items: list[Item]) -> bytes:
     return _encoder.encode(items)
 
 
+def join_items(items: list[bytes]) -> bytes:
+    """A payload of items that are encoded already."""
+    return b"".join((b"\xdd", len(items).to_bytes(4, "big"), *items))
+
+
+def encode_item(item: Item) -> bytes:
+    return _encoder.encode(item)
+
+
 def decode_items(payload: memoryview) -> list[Item]:
     """Raises Undecodable."""
     try:
@@ -125,15 +136,11 @@ def later_blocks(data: bytes, start: int) -> Iterator[Block]:
 
 
 def pieces(records: Records) -> Iterator[Records]:
-    """In items of about BLOCK_BYTES."""
-    begin, size = 0, 0
-    for index, record in enumerate(records.records):
-        size += record_bytes(record)
-        if size >= BLOCK_BYTES:
-            yield _piece(records, begin, index + 1)
-            begin, size = index + 1, 0
-    if begin < len(records.records):
-        yield _piece(records, begin, len(records.records))
+    """In items of PIECE_RECORDS: by number, as to ask each record for its size takes longer than to
+    encode it. A record is at most a message, so a piece fits into a block."""
+    count = len(records.records)
+    for begin in range(0, count, PIECE_RECORDS):
+        yield _piece(records, begin, min(begin + PIECE_RECORDS, count))
 
 
 def _piece(whole: Records, begin: int, end: int) -> Records:

@@ -7,7 +7,7 @@ import os
 import time
 
 from tupelo_grid.core.disk import Batch
-from tupelo_grid.core.disk_format import Item, encode_items, seal
+from tupelo_grid.core.disk_format import Item, seal
 from tupelo_grid.journal_files.folder import SYNCED, Folder
 from tupelo_grid.journal_files.recovery import Recovered, pack_synced
 
@@ -74,10 +74,10 @@ class Log:
         before = (self._next, self._size, self._first)
         written: list[tuple[list[Item], int, int]] = []
         try:
-            for items in batch.payloads():
+            for items, payload in batch.payloads():
                 if self._file < 0 or self._size >= self._segment_bytes:
                     self._begin_file()
-                block = seal(encode_items(items), self._next, self._durable)
+                block = seal(payload, self._next, self._durable)
                 _write_all(self._file, block, self._size)
                 self._size += len(block)
                 self.wrote_at = time.monotonic()

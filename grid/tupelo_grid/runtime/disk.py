@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import random
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
@@ -37,6 +38,9 @@ from tupelo_grid.runtime.errors import FatalStartError
 log = logging.getLogger(__name__)
 
 REJOIN_S = 0.1
+# The thread that writes must not keep the event loop waiting: by default it could for 5 ms at each
+# of the loop's system calls.
+SWITCH_S = 0.0005
 # Streams of which is remembered how far they were acknowledged, also when nothing of them waits.
 STREAMS_MAX = 128
 
@@ -88,6 +92,7 @@ async def open_journal(
         )
         files = Log(folder, found, config.disk_segment_bytes)
         files.open()
+        sys.setswitchinterval(SWITCH_S)
         stack.callback(files.close)
         await asyncio.to_thread(_forget, files, found, recovered)
     except FolderError as error:
