@@ -293,7 +293,7 @@ def test_help_tells_exit_codes_and_version_tells_the_version(capsys):
 
 
 def test_tables_are_plain_in_a_pipe_and_rich_in_a_terminal(capsys, monkeypatch):
-    output.show_table(("unit", "entries"), [("unit-1", 12345), ("u", 1)])
+    output.show_table(("unit", "entries"), [("unit-1", 12345), ("u", 1)], spare=1)
     assert capsys.readouterr().out.splitlines() == [
         "unit    entries",
         "unit-1   12,345",
@@ -348,3 +348,12 @@ def test_tokens_are_of_new_sessions():
     first, second = data.new_token(), data.new_token()
     assert first != second
     assert first[0] < 1 << 64
+
+
+def test_a_narrow_terminal_gets_fewer_columns_instead_of_broken_lines():
+    columns, cells = ("unit", "state", "journal"), [("unit-1", "running", "39.6 KiB")]
+    # 6 + 7 + 8 and two between and behind each.
+    assert output.fitting(columns, cells, 1, 27) == 3
+    assert output.fitting(columns, cells, 1, 26) == 2
+    assert output.fitting(columns, cells, 1, 5) == 2
+    assert output.fitting(columns, cells, 0, 5) == 3

@@ -76,14 +76,24 @@ def say_json(value: Any) -> None:
 
 
 def show_table(
-    columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "", right: int = 1
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    title: str = "",
+    right: int = 1,
+    spare: int = 0,
 ) -> None:
-    """Columns from the one numbered `right` on hold numbers and are aligned to the right."""
+    """Columns from the one numbered `right` on hold numbers and are aligned to the right.
+
+    So many of the last ones as `spare` says are left out in a terminal that is too narrow.
+    """
     cells = [[_cell(value) for value in row] for row in rows]
     if is_rich():
         from rich.console import Console
 
-        Console().print(rich_table(columns, cells, title, right))
+        console = Console()
+        shown = fitting(columns, cells, spare, console.width)
+        cells = [row[:shown] for row in cells]
+        console.print(rich_table(columns[:shown], cells, title, right))
         return
     if title:
         say(title)
@@ -96,6 +106,15 @@ def show_table(
         say("  ".join(padded).rstrip())
 
 
+def fitting(columns: Sequence[str], cells: Sequence[Sequence[str]], spare: int, width: int) -> int:
+    """How many columns of a `rich_table` to show so that its lines are not broken."""
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    shown = len(columns)
+    while shown > len(columns) - spare and sum(widths[:shown]) + 2 * shown > width:
+        shown -= 1
+    return shown
+
+
 def rich_table(
     columns: Sequence[str], cells: Sequence[Sequence[str]], title: str, right: int
 ) -> Any:
@@ -103,7 +122,15 @@ def rich_table(
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", header_style="bold")
+    table = Table(
+        title=title or None,
+        box=SIMPLE_HEAD,
+        title_justify="left",
+        header_style="bold",
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if index >= right else "left")
     for row in cells:

@@ -65,7 +65,7 @@ def show(response: admin_pb2.StatusResponse, as_json: bool) -> None:
         say_json(as_dict(response))
         return
     parts = response.partitions
-    show_table(UNIT_COLUMNS, [_unit_row(unit) for unit in response.units], right=3)
+    show_table(UNIT_COLUMNS, [_unit_row(unit) for unit in response.units], right=3, spare=3)
     say(
         f"partitions  {parts.healthy} of {parts.total} healthy, {parts.under_replicated} "
         f"under-replicated, {parts.lost} lost, {not_ready(parts)} not ready, {parts.moving} moving",
