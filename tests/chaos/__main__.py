@@ -10,8 +10,10 @@ counter-examples are printed, and logs and history stay where the text says.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -93,13 +95,25 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     folder = Path(tempfile.mkdtemp(prefix="tupelo-chaos-", dir=options.dir))
-    outcome = uvloop.run(Run(settings, folder).run())
+    try:
+        outcome = uvloop.run(interruptible(Run(settings, folder)))
+    except asyncio.CancelledError:
+        print(f"terminated; grid and network are gone, logs are in {folder}", file=sys.stderr)
+        return 128 + signal.SIGTERM
     show(outcome, folder)
     if not outcome.violations and not options.keep:
         shutil.rmtree(folder)
     facts = {"seed": options.seed, **outcome.as_json()}
     print(json.dumps(facts) if options.json else json.dumps(facts, indent=1))
     return 1 if outcome.violations else 0
+
+
+async def interruptible(run: Run) -> Outcome:
+    """Told to end, it takes the grid and its network away first."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await run.run()
 
 
 def show(outcome: Outcome, folder: Path) -> None:

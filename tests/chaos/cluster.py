@@ -79,7 +79,14 @@ class Cluster:
         spaces = ("--space", "registers", "--space", "pulses")
         options = [f"--set={name}={getattr(self.config, name)}" for name in SETTINGS]
         data_dir = self.folder / "grid"
-        self.grid = await asyncio.to_thread(Grid, data_dir, port, (*arguments, *spaces, *options))
+        starting = asyncio.create_task(
+            asyncio.to_thread(Grid, data_dir, port, (*arguments, *spaces, *options))
+        )
+        try:
+            self.grid = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            self.grid = await starting  # what runs by then is stopped like any other
+            raise
         if self.grid.started.returncode:
             said = f"{self.grid.started.stdout}{self.grid.started.stderr}"
             raise NotRecovered(f"the grid does not start: {said}\n{self.grid.logs()}")
