@@ -9,6 +9,7 @@ import sys
 import pytest
 from tupelo_grid.config import GridConfig, encode_config
 from tupelo_grid.runtime.errors import FatalStartError, find_fatal
+from tupelo_grid.runtime.process import main
 from tupelo_grid.runtime.runfiles import (
     RunFile,
     is_alive,
@@ -113,6 +114,16 @@ def test_a_run_file_counts_only_with_the_start_time_of_its_process(tmp_path):
     assert is_alive(own)
     assert not is_alive(other)
     assert live_processes(tmp_path) == {"unit-1": own}
+
+
+def test_a_second_process_of_a_name_leaves_the_run_file_of_the_first(tmp_path):
+    """Otherwise nobody would find the one that runs, to stop it."""
+    path = tmp_path / "config.json"
+    path.write_bytes(encode_config(GridConfig(data_dir=str(tmp_path))))
+    first = RunFile("control", "control", os.getppid(), start_ticks(os.getppid()) or 0, 7401)
+    write_run_file(tmp_path, first)
+    assert main(["control", "--config", str(path)]) == 2
+    assert live_processes(tmp_path)["control"] == first
 
 
 def test_a_process_removes_only_its_own_run_file(tmp_path):

@@ -79,6 +79,8 @@ def down(options: argparse.Namespace) -> int:
     control = processes.get("control")
     # Its own word where there is one: it may have another address than the rest.
     known = control.address if control else ""
+    if processes and not known:
+        known = stored_address(config)
     unpersisted = shutdown(known or f"{config.host_of('control')}:{control_port}", config)
     if unpersisted is None and any(run.role == "unit" for run in processes.values()):
         unpersisted = shutdown_without_control(config)
@@ -99,6 +101,15 @@ def down(options: argparse.Namespace) -> int:
         )
     say("stopped", "green")
     return ExitCode.OK
+
+
+def stored_address(config: GridConfig) -> str:
+    """Where control of the grid in this directory listens, as it was started; "" for unknown."""
+    try:
+        stored = decode_config(config_path(config.data_dir).read_bytes())
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError):
+        return ""  # what is wrong with it is said where it is needed
+    return stored.control_address
 
 
 def shutdown(address: str, config: GridConfig) -> int | None:

@@ -28,7 +28,13 @@ import msgspec
 from tupelo_grid.config import GridConfig, decode_config
 from tupelo_grid.runtime.errors import FatalStartError, find_fatal
 from tupelo_grid.runtime.logs import configure_logging
-from tupelo_grid.runtime.runfiles import RunFile, remove_run_file, start_ticks, write_run_file
+from tupelo_grid.runtime.runfiles import (
+    RunFile,
+    live_processes,
+    remove_run_file,
+    start_ticks,
+    write_run_file,
+)
 from tupelo_grid.runtime.signals import stop_on_signals
 
 __all__ = ["Announce", "FatalStartError", "RunRole", "main"]
@@ -117,7 +123,16 @@ def _own_run_file(config: GridConfig, role: str, name: str) -> RunFile:
 
 
 def _announce_run(config: GridConfig, run: RunFile) -> None:
-    """The first thing that is written, so the first to find a data directory unusable."""
+    """The first thing that is written, so the first to find a data directory unusable.
+
+    The file of another process of this name that lives is left alone: it would be lost from sight.
+    """
+    other = live_processes(config.data_dir).get(run.name)
+    if other is not None and other.pid != run.pid:
+        raise FatalStartError(
+            f"{run.name} runs already, as process {other.pid}",
+            f"stop it with `tupelo down --data-dir {config.data_dir}`",
+        )
     try:
         write_run_file(config.data_dir, run)
     except OSError as error:
