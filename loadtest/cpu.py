@@ -15,6 +15,9 @@ INTERVAL_S: Final = 0.2
 SAMPLES_MAX: Final = 100_000
 TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 
+ELSEWHERE: Final = "elsewhere"
+"""Group of all that runs on the machine and is in no other group."""
+
 Pids = Callable[[], list[int]]
 
 
@@ -37,6 +40,12 @@ def cpu_s(pid: int) -> float | None:
     return (int(fields[11]) + int(fields[12])) * TICK_S
 
 
+def machine_s() -> float:
+    """CPU time of the whole machine so far, idle and waiting time left out."""
+    fields = list(map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:]))
+    return (sum(fields[:8]) - fields[3] - fields[4]) * TICK_S
+
+
 def interpolate(samples: list[tuple[float, float]], at: float) -> float:
     """Between the two samples around `at`; the first or last one outside."""
     if not samples:
@@ -56,13 +65,15 @@ class CpuSampler:
             ...
         cpu.between(began, ended)       # {"units": 3.2}, in CPU seconds
 
-    Processes may come and go; what those that went had used still counts.
+    Processes may come and go; what those that went had used still counts. There is always a group
+    `elsewhere`: what is in none of them, other work on the machine above all.
     """
 
     def __init__(self, groups: Mapping[str, Pids]) -> None:
         self._groups = dict(groups)
         self._used: dict[str, dict[int, float]] = {name: {} for name in groups}
-        self._samples: dict[str, list[tuple[float, float]]] = {name: [] for name in groups}
+        names = [*groups, ELSEWHERE]
+        self._samples: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cpu", daemon=True)
 
@@ -88,11 +99,17 @@ class CpuSampler:
             self._sample()
 
     def _sample(self) -> None:
+        ours = 0.0
         for name, pids in self._groups.items():
             used = self._used[name]
             for pid in pids():
                 seconds = cpu_s(pid)
                 if seconds is not None:
                     used[pid] = seconds
-            if len(self._samples[name]) < SAMPLES_MAX:
-                self._samples[name].append((time.time(), sum(used.values())))
+            self._add(name, sum(used.values()))
+            ours += sum(used.values())
+        self._add(ELSEWHERE, machine_s() - ours)
+
+    def _add(self, name: str, seconds: float) -> None:
+        if len(self._samples[name]) < SAMPLES_MAX:
+            self._samples[name].append((time.time(), seconds))

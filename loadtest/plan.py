@@ -61,7 +61,7 @@ class Step(msgspec.Struct, frozen=True):
 
     Attributes:
         rate: arrivals a second, of all drivers together; or, if `share` is given, that part of what
-            the steps with `overload` before it turned out to take.
+            the steps with `overload` before it turned out to take. Rounded to whole users.
         seconds: as measured, after `settle_s`. locust decides once a second, so up to one longer.
     """
 
@@ -121,6 +121,7 @@ class Course:
             return None
         step = self.plan.steps[self.index]
         self.rate = step.rate or step.share * self._capacity()
+        self.rate = self.users * self.plan.rate_per_user  # users are whole
         self.rates.append(self.rate)
         self._over_at = now_s + step.settle_s + step.seconds
         return step

@@ -12,6 +12,7 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 DPI: Final = 100
 COLORS: Final = {"airline": "tab:blue", "ycsb-b": "tab:orange", "ycsb-a": "tab:green"}
@@ -114,7 +115,17 @@ def _ladders(found: Found, path: Path) -> None:
     latency.set_yscale("log")
     for axes in grid.flat:
         axes.set_xscale("log")
+        _plain_numbers(axes)
     _save(figure, found, path)
+
+
+def _plain_numbers(axes: Axes) -> None:
+    """On a logarithmic x axis of some hundreds to ten thousands: 200, 500, 1000 ..."""
+    low, high = axes.get_xlim()
+    ticks = [base * 10**power for power in range(1, 6) for base in (1, 2, 5)]
+    axes.set_xticks([tick for tick in ticks if low <= tick <= high])
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _crashes(found: Found, path: Path) -> None:

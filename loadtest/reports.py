@@ -167,7 +167,8 @@ def moments_of(reports: Iterable[Report], slice_s: float) -> list[Moment]:
 
 def hurt_s(moments: Sequence[Moment], bound: Bound, since: float, offered_s: float) -> float:
     """For how long after `since` the system was not well: the end of the last slice in which p99 or
-    the share of errors was over the bound or under half of what was offered came back as answers.
+    the share of errors was over the bound or under a quarter of `offered_s` came back as answers (a
+    slice may lack a driver's report or two).
     """
     last = since
     slice_s = moments[1].at - moments[0].at if len(moments) > 1 else 0.0
@@ -178,7 +179,7 @@ def hurt_s(moments: Sequence[Moment], bound: Bound, since: float, offered_s: flo
         slow = moment.p99_us > bound.p99_ms * 1000
         wrong = moment.failed > bound.error_share * whole
         # The last slice may be cut off by the end of the step.
-        starved = moment is not moments[-1] and moment.answered < offered_s * slice_s / 2
+        starved = moment is not moments[-1] and moment.answered < offered_s * slice_s / 4
         if slow or wrong or starved:
             last = moment.at
     return last - since

@@ -53,6 +53,7 @@ def cases_of(part: str, options: argparse.Namespace) -> list[Case]:
     overloads = 1 if options.quick else 3
     shares = (0.5,) if options.quick else (0.25, 0.5, 0.75)
     steps: dict[str, Any] = {"seconds": seconds, "overloads": overloads, "shares": shares}
+    steps["in_flight"] = options.in_flight
     if part == "units":
         return [Case(mix, units, **steps) for mix in options.mixes for units in options.units]
     if part == "data":
@@ -115,6 +116,7 @@ def arguments_of(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--mixes", type=lambda text: text.split(","), default=MIXES)
     parser.add_argument("--entries", type=numbers, default=(10_000, 100_000, 1_000_000))
     parser.add_argument("--seconds", type=float, default=6.0, help="of too much load")
+    parser.add_argument("--in-flight", type=int, default=64, help="calls, for each unit")
     parser.add_argument("--workers", type=int, default=0, help="of locust; 0: one process")
     parser.add_argument("--unpinned", action="store_true", help="let everything run on any CPU")
     parser.add_argument("--quick", action="store_true", help="short steps: to see that it works")

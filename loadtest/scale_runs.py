@@ -13,7 +13,7 @@ import msgspec
 import tupelo.sync
 
 from loadtest.cores import Placement
-from loadtest.cpu import CpuSampler, Pids, tree
+from loadtest.cpu import ELSEWHERE, CpuSampler, Pids, tree
 from loadtest.grids import OwnGrid, own_grid
 from loadtest.locusts import Locusts
 from loadtest.mixes import SPACE, VALUE, key_of
@@ -72,6 +72,7 @@ class Measured(msgspec.Struct):
         ops_s: calls a second when more than that was offered.
         unit_us: CPU time of all units for one call then, in us; likewise messaging and control
             (`other_us`) and the load's own processes (`load_us`).
+        elsewhere: cores that other work on the machine had meanwhile; it makes calls dearer.
         balance: mean CPU time of the units by that of the busiest; 1.0 is even.
         points: of the fit: what so many units would do with a core each, per window; see `model`.
         bytes_per_entry: of one copy: what the units grew by when they were loaded. 0: not measured.
@@ -84,6 +85,7 @@ class Measured(msgspec.Struct):
     unit_us: float = 0.0
     other_us: float = 0.0
     load_us: float = 0.0
+    elsewhere: float = 0.0
     balance: float = 0.0
     primaries: dict[str, int] = {}
     points: list[float] = []
@@ -152,7 +154,8 @@ def plan_of(case: Case, address: str, placed: Placement) -> Plan:
 
 def fill(found: Measured, result: Result, cpu: CpuSampler, units: Sequence[str]) -> None:
     found.errors = sum(step.errors for step in result.steps)
-    taken = {"calls": 0.0, "seconds": 0.0, "other": 0.0, "load": 0.0, **dict.fromkeys(units, 0.0)}
+    names = ("calls", "seconds", "other", "load", ELSEWHERE, *units)
+    taken = dict.fromkeys(names, 0.0)
     for index, step in enumerate(result.steps):
         used = cpu.between(step.began, step.ended)
         calls = step.ops_s * step.seconds
@@ -167,6 +170,7 @@ def fill(found: Measured, result: Result, cpu: CpuSampler, units: Sequence[str])
         found.unit_us = round(sum(taken[name] for name in units) / taken["calls"] * 1e6, 2)
         found.other_us = round(taken["other"] / taken["calls"] * 1e6, 2)
         found.load_us = round(taken["load"] / taken["calls"] * 1e6, 2)
+        found.elsewhere = round(taken[ELSEWHERE] / taken["seconds"], 2)
         found.balance = round(balance(taken, units), 4)
 
 
@@ -183,6 +187,7 @@ def describe(found: Measured) -> str:
         f"{case.mix:>8} {case.units} units, {found.case.copies} copies, {case.entries:>9,} entries:"
         f" {found.ops_s:>8,.0f} calls/s; CPU a call: units {found.unit_us:6.1f} us, others"
         f" {found.other_us:5.1f}, load {found.load_us:5.1f}; balance {found.balance:.2f};"
+        f" other work {found.elsewhere:.2f} cores;"
         f" at {halfway.get('label', '-')}: p50 {halfway.get('p50_us', 0) / 1000:.2f} ms,"
         f" p99 {halfway.get('p99_us', 0) / 1000:.2f} ms; {found.errors} errors"
     )

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
 import pytest
 
+from loadtest import plots
 from loadtest.cpu import interpolate
-from loadtest.verdict import judge
+from loadtest.impact import Crash, Ladder, fill_crash, good
+from loadtest.plan import Result
+from loadtest.reports import Bound, Moment, StepFigures
+from loadtest.verdict import Verdict, judge
 
 SEAT, OTHER = ("UA1-EWR", 1), ("UA1-EWR", 2)
 
@@ -44,3 +51,35 @@ def test_cpu_time_between_samples() -> None:
     assert interpolate(samples, 12.0) == 2.0
     assert interpolate(samples, 99.0) == 2.0
     assert interpolate([], 1.0) == 0.0
+
+
+def crash_of(hurt: int) -> Crash:
+    """Killed at 105 s, with so many slices of half a second that answered nothing."""
+    moments = [Moment(100 + number / 2, 50, 0, 4000.0) for number in range(1, 21)]
+    for number in range(10, 10 + hurt):
+        moments[number] = Moment(moments[number].at, 0, 3, 0.0)
+    found = Crash("grid", "processing unit", 100.0)
+    step = StepFigures("100", 100.0, ops_s=100.0, began=100.2, ended=110.0)
+    fill_crash(found, Result([step], moments), Bound(), 105.1)
+    return found
+
+
+def test_a_crash_hurts_until_calls_are_answered_again() -> None:
+    assert crash_of(0).hurt_s == 0.0
+    found = crash_of(3)
+    assert found.hurt_s == pytest.approx(106.5 - 105.1)
+    assert found.failed == 9
+    assert found.moments[0] == (pytest.approx(-4.6), 100.0, 0.0, 4000.0)
+
+
+def test_pictures_are_made_of_what_there_is(tmp_path: Path) -> None:
+    step = msgspec.to_builtins(StepFigures("a", 100.0, ops_s=90.0, p50_us=900.0, p99_us=5e3))
+    step |= {"cpu": {"database": 0.5}, "seconds": 2.0}
+    ladder = Ladder("grid", broke_at=135.0, steps=[step, step | {"offered_s": 135.0}])
+    found = msgspec.to_builtins({"grid": ladder, "crash": [crash_of(1)]})
+    plots.impact(found | {"cpus": 2, "placement": "nothing pinned"}, tmp_path)
+    for name in ("impact.png", "impact-crash.png"):
+        assert 0 < (tmp_path / name).stat().st_size < 150_000
+    assert all(good(found))
+    found["crash"][0]["verdict"] = msgspec.to_builtins(Verdict(lost=1))
+    assert not all(good(found))
