@@ -15,7 +15,7 @@ import xxhash
 
 from tupelo_grid.core.dedupe import SessionTable
 from tupelo_grid.core.expiry import Deadlines
-from tupelo_grid.core.journal import RECORD_OVERHEAD_BYTES, Journal
+from tupelo_grid.core.journal import MUTATION_OVERHEAD_BYTES, RECORD_OVERHEAD_BYTES, Journal
 from tupelo_grid.core.records import SESSION_EVICT, WRITE, Entry, Mutation, Record
 
 # What a record replaced, and what it did to the session table. A record of one client's write of
@@ -128,7 +128,7 @@ class Partition:
     ) -> tuple[list[Entry | None], int]:
         """Returns what they replaced, and the `record_bytes` of their record."""
         replaced: list[Entry | None] = []
-        size = RECORD_OVERHEAD_BYTES
+        size = RECORD_OVERHEAD_BYTES + MUTATION_OVERHEAD_BYTES * max(0, len(mutations) - 1)
         name, entries = "", _NOTHING
         for space, key, value, deadline_ms in mutations:
             if space != name or entries is _NOTHING:
