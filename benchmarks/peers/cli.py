@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     shapes = shapes_of(options.shapes.split(",") if options.shapes else list(GROUPS))
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else 5)
     seconds = options.seconds or (QUICK_S if options.quick else 1.0)
-    missing: dict[str, str] = {} if options.systems else dict(NOT_HERE)
+    missing = dict(NOT_HERE)
     run_name = options.run or datetime.now(UTC).strftime("%H%M%S")
     rows = []
     began = time.monotonic()

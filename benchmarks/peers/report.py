@@ -8,7 +8,8 @@ from benchmarks.peers.results import TARGETS, met
 
 
 def markdown(result: dict[str, Any]) -> str:
-    parts = [_machine(result["machine"]), *_ratios(result["ratios"]), *_rows(result["rows"])]
+    rows = result["rows"]
+    parts = [_machine(result["machine"]), *_ratios(result["ratios"]), *_matrix(rows), *_rows(rows)]
     return "\n".join([*parts, *_about(result["about"]), *_missing(result["missing"])]) + "\n"
 
 
@@ -34,17 +35,37 @@ def _ratios(ratios: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
+def _matrix(rows: list[dict[str, Any]]) -> list[str]:
+    """Operations a second of all systems at a glance, one table for each run and placement."""
+    lines: list[str] = []
+    timed = [row for row in rows if "ops_s" in row]
+    for run, placement in dict.fromkeys((row["run"], row["placement"]) for row in timed):
+        here = [row for row in timed if (row["run"], row["placement"]) == (run, placement)]
+        names = list(dict.fromkeys(_name(row) for row in here))
+        lines += [f"operations/s, {placement} (run {run})", ""]
+        lines += [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+        for shape in dict.fromkeys(row["shape"] for row in here):
+            found = {_name(row): f"{row['ops_s']:,.0f}" for row in here if row["shape"] == shape}
+            lines.append(f"| `{shape}` | {' | '.join(found.get(name, '') for name in names)} |")
+        lines.append("")
+    return lines
+
+
+def _name(row: dict[str, Any]) -> str:
+    return f"{row['system']} {row['way']}".strip()
+
+
 def _rows(rows: list[dict[str, Any]]) -> list[str]:
     lines: list[str] = []
-    for place in dict.fromkeys((row["placement"], row["shape"]) for row in rows):
-        here = [row for row in rows if (row["placement"], row["shape"]) == place]
+    for place in dict.fromkeys((row["placement"], row["shape"], row["run"]) for row in rows):
+        here = [row for row in rows if (row["placement"], row["shape"], row["run"]) == place]
         lines += _memory(here) if "bytes_entry" in here[0] else _table(place, here)
     return lines
 
 
-def _table(place: tuple[str, str], rows: list[dict[str, Any]]) -> list[str]:
+def _table(place: tuple[str, str, str], rows: list[dict[str, Any]]) -> list[str]:
     lines = [
-        f"`{place[1]}`, {place[0]}",
+        f"`{place[1]}`, {place[0]} (run {place[2]})",
         "",
         "| system | operations/s | least to greatest | p50 us | p99 us | client us/op "
         "| data us/op | all servers us/op |",
@@ -52,7 +73,7 @@ def _table(place: tuple[str, str], rows: list[dict[str, Any]]) -> list[str]:
     ]
     for row in sorted(rows, key=lambda row: -float(row["ops_s"])):
         spread = f"{min(row['rounds']):,} to {max(row['rounds']):,}"
-        name = f"{row['system']} {row['way']}".strip()
+        name = _name(row)
         if row.get("lost"):
             name += f" (lost {row['lost']:,.0f} updates)"
         lines.append(
