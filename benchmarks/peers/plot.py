@@ -68,11 +68,13 @@ def _panel(axis: Any, shape: str, rows: list[dict[str, Any]]) -> None:
         [max(row["rounds"]) - rate for rate, row in zip(rates, rows, strict=True)],
     ]
     colours = [OURS if row["system"] == "tupelo" else THEIRS for row in rows]
-    bars = axis.barh(labels, rates, color=colours, height=0.7)
+    axis.barh(labels, rates, color=colours, height=0.7)
     # A median of rounds that was rounded may lie outside of them by less than one.
     spread = [[max(0.0, each) for each in side] for side in spread]
     axis.errorbar(rates, labels, xerr=spread, fmt="none", ecolor="#111827", elinewidth=1)
-    axis.bar_label(bars, labels=[f" {rate:,.0f}" for rate in rates], fontsize=7, padding=14)
+    for label, rate, row in zip(labels, rates, rows, strict=True):
+        # Behind the whisker.
+        axis.text(max(row["rounds"]), label, f"  {rate:,.0f}", va="center", fontsize=7)
     op, depth, size = shape.split("/")
     axis.set_title(f"{op}, {depth} in flight, {size} B ({rows[0]['placement']})", fontsize=9)
     axis.tick_params(labelsize=8)
