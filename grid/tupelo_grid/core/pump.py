@@ -23,9 +23,9 @@ from typing import Final
 
 from tupelo.schema import SpaceSchema
 
+from tupelo_grid.core.pump_changes import Taken
 from tupelo_grid.core.pump_frames import (
     Answer,
-    Change,
     PartitionBatch,
     PumpAck,
     PumpFrame,
@@ -207,11 +207,10 @@ class Pump:
             )
             return None
         records = self._source.read(partition, part.cursor, limit)
-        changes: dict[tuple[str, bytes, int], Change] = {}
+        taken = Taken(self._coalesced)
         size = 0
         last = part.cursor
         assert not records or records[0][0] == last + 1, "the journal skips records"
-        coalesced: dict[str, bool | None] = {}
         for sequence, record in records:
             mutations = () if record[0] == LOAD else record[5]
             more = 0
@@ -219,22 +218,16 @@ class Pump:
                 more += len(mutation[1])
                 if mutation[2] is not None:
                     more += len(mutation[2])
-            full = len(changes) + len(mutations) > changes_max or size + more > bytes_max
+            full = taken.count + len(mutations) > changes_max or size + more > bytes_max
             if full and not (first and last == part.cursor):
                 break
             size += more
             last = sequence
-            for space, key, value, deadline_ms in mutations:
-                if space not in coalesced:
-                    coalesced[space] = self._coalesced(space)
-                coalesce = coalesced[space]
-                if coalesce is not None:
-                    slot = 0 if coalesce else sequence
-                    changes[space, key, slot] = (space, key, value, sequence, deadline_ms)
+            taken.add(sequence, mutations)
         if last == part.cursor:
             self._queue.setdefault(partition)
             return None
-        batch = PartitionBatch(partition, part.epoch, part.cursor, last, list(changes.values()))
+        batch = PartitionBatch(partition, part.epoch, part.cursor, last, taken.changes())
         return batch, last - part.cursor, size
 
     def _coalesced(self, space: str) -> bool | None:
