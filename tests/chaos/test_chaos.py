@@ -37,7 +37,10 @@ async def test_every_promise_holds_under_every_fault(tmp_path: Path) -> None:
     # Unknown outcomes are rare, or the history proves little.
     assert outcome.unknown + outcome.failed < outcome.acknowledged / 20
     assert len(outcome.verdict.undecided) < outcome.verdict.keys / 20
-    assert max(outcome.failover_s["unit_kill"]) < 5
+    # A unit that has just come back may be primary of nothing: its death keeps nobody waiting.
+    deaths = [kind for kind in ("unit_kill", "scale_and_kill") if kind in outcome.failover_s]
+    assert deaths
+    assert max(max(outcome.failover_s[kind]) for kind in deaths) < 5
 
 
 @pytest.mark.timeout(240)
