@@ -40,7 +40,8 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         store_timeout_s: of one statement, and of the wait for a free connection.
 
         lease_s: D of the protocol: how long a renewed lease lasts.
-        lease_margin: e: a lease is overdue after lease_s * (1 + e) without change.
+        lease_margin: e: a lease is overdue after lease_s * (1 + e) without change; above 0.02, by
+            which clocks may differ.
         silent_backup_s: T: a backup that acknowledged nothing for so long is taken out of sync.
         heartbeat_s: pause between replication frames of an idle stream.
         digest_interval_s: the digests of all partitions are compared between primary and backups
@@ -217,7 +218,7 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     store_timeout_s: float = 30.0
 
     lease_s: float = 3.0
-    lease_margin: float = 0.08
+    lease_margin: float = 0.04
     silent_backup_s: float = 1.5
     heartbeat_s: float = 0.1
     digest_interval_s: float = 30.0

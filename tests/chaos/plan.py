@@ -19,7 +19,7 @@ class Times:
 
     lease_s: float = 3.0
     silent_s: float = 1.5
-    margin: float = 0.08
+    margin: float = 0.04
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ KINDS: Final = {
     "unit_kill": Kind(),
     "unit_term": Kind(),
     "unit_pause_t": Kind(silent=(0.7, 1.3)),
-    "unit_pause_d": Kind(hold=(0.85, 1.07)),
-    "unit_pause_deposed": Kind(hold=(1.08, 1.3)),
+    "unit_pause_d": Kind(hold=(0.85, 1.03)),
+    "unit_pause_deposed": Kind(hold=(1.04, 1.3)),
     "unit_pause_long": Kind(hold=(2.0, 3.0)),
     "control_kill": Kind(of_unit=False, hold=(0.1, 1.5)),
     "control_pause": Kind(of_unit=False, hold=(0.3, 2.2)),

@@ -8,7 +8,7 @@ import os
 import socket
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -267,19 +267,18 @@ async def test_journal_lengths_are_asked_for_when_there_is_a_choice() -> None:
     for unit, number in (("a", 1), ("b", 2), ("c", 3)):
         lease = Lease(unit, "x", "y", "n")
         await store.txn([], {lease_key(f"{unit}#{number}"): encode(lease)})
-    asked = 0
+    asked: list[set[str]] = []
 
-    async def ask(_: object) -> dict[str, dict[int, int]]:
-        nonlocal asked
-        asked += 1
+    async def ask(_: object, candidates: Collection[str]) -> dict[str, dict[int, int]]:
+        asked.append(set(candidates))
         return {"b#2": {0: 5}, "c#3": {0: 6}}
 
     loop = ControllerLoop(store, CONFIG, MachineClock(), ask)
     assert not await loop.round()
-    assert asked == 0
+    assert not asked
     await loop.saw_death("a#1")
     assert await loop.round()
-    assert asked == 1
+    assert asked == [{"b#2", "c#3"}]  # the dead one would keep the answer waiting
     assert (await configs(store))[0].primary == "c#3"
 
 

@@ -52,6 +52,10 @@ class Control:
     def saw_death(self, incarnation: str) -> None:
         self._controller.saw_death(incarnation)
 
+    def renewed(self, incarnation: str, revision: int) -> None:
+        """The store's watch tells of a lease, perhaps late, perhaps not."""
+        self._controller.renewed(incarnation, revision, self._clock.now())
+
     def _deliver(self, life: int) -> Any:
         def deliver(call: Any, *args: Any) -> None:
             if life == self._life:

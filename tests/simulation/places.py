@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tupelo_grid.core.pump_frames import Answer, PumpAck, PumpFrame
 from tupelo_grid.core.statestore import MemoryState, Snapshot, TxnResult
+from tupelo_grid.core.table import LEASE_PREFIX
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -45,6 +46,8 @@ class StateStore:
         if result.succeeded and parts:
             self._world.checks.swapped(parts)
             self._world.changed(who, parts, reason)
+        elif result.succeeded and not deletes:
+            self._world.renewed([key for key in puts if key.startswith(LEASE_PREFIX)], result)
         return result
 
 

@@ -50,7 +50,7 @@ class Plan:
     clients: int = 3
     lanes: int = 2
     lease_s: float = 1.0
-    lease_margin: float = 0.08
+    lease_margin: float = 0.04
     tick_s: float = 0.05
     call_timeout_s: float = 0.3
     think_s: float = 0.05

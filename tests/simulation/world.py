@@ -9,7 +9,7 @@ from typing import Any
 
 from tupelo_grid.core.batch import Batch, Pending
 from tupelo_grid.core.frames import Ack, Frame
-from tupelo_grid.core.statestore import KeyValue, Snapshot
+from tupelo_grid.core.statestore import KeyValue, Snapshot, TxnResult
 from tupelo_grid.core.table import (
     GRID_KEY,
     LEASE_PREFIX,
@@ -62,6 +62,7 @@ class World:
         self._decoded: dict[str, tuple[KeyValue, Any]] = {}
         self._last_decoded: tuple[int, Any] = (-1, None)
         self._broken: set[tuple[str, str]] = set()
+        self._told = random.Random(f"told {plan.seed}")
         grid = GridInfo("0" * 32, plan.partitions, plan.backups, plan.limits.min_in_sync)
         self.store.state.txn([], {GRID_KEY: encode(grid)})
         self.controls = [Control(self, "control", self._clock()) for _ in range(plan.controllers)]
@@ -147,6 +148,14 @@ class World:
             if process.alive and self.rng.random() < 0.8:
                 incarnation = process.incarnation
                 self.net.send("store", process.name, process.deliver, incarnation, process.hint)
+
+    def renewed(self, keys: list[str], result: TxnResult) -> None:
+        """Leases were renewed: controllers hear of it by a watch, now and then."""
+        for key in keys:
+            told = (key[len(LEASE_PREFIX) :], result.revision)
+            for control in self.controls:
+                if self._told.random() < 0.3:
+                    self.net.send("store", "control", control.renewed, *told)
 
     def moment(self, process: Process, what: str) -> None:
         self.note(f"{process.incarnation} asks to {what}")

@@ -87,3 +87,17 @@ def test_it_always_ends_with_placement_satisfied(
         grid.reasons.clear()
         grid.run(5)
         assert grid.reasons == []
+
+
+def test_it_says_when_the_next_lease_is_overdue_and_hears_of_renewals() -> None:
+    grid, (first, *_) = started()
+    grid.kill(first)
+    grid.control()
+    (controller,) = grid.controllers
+    overdue_s = SETTINGS.lease_s * (1 + SETTINGS.lease_margin)
+    left_s = controller.overdue_in_s(grid.now)
+    assert 0 < left_s <= overdue_s
+    revision = grid.view().lease_revisions()[first]
+    controller.renewed(first, revision + 1, grid.now + left_s)
+    others = controller.overdue_in_s(grid.now)
+    assert left_s <= others <= overdue_s

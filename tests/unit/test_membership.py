@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
@@ -29,6 +30,7 @@ from tupelo_grid.core.statestore import MemoryState, TxnResult
 from tupelo_grid.core.table import FENCED, Lease, decode_lease, encode
 
 D = 3.0
+MARGIN = 0.04
 KEY = "lease/unit-1#1"
 LEASE = Lease("unit-1", "127.0.0.1:1", "127.0.0.1:2", "")
 
@@ -118,12 +120,12 @@ def test_the_lease_lasts_from_the_time_of_sending_not_of_the_reply() -> None:
     assert not unit.keeper.leased(101.0 + D)
 
 
-def test_it_renews_every_quarter_and_not_more_often() -> None:
+def test_it_renews_every_eighth_and_not_more_often() -> None:
     unit = Unit()
     unit.start(100.0)
-    assert unit.tick(100.0 + D / 4 - 0.01) == []
-    assert send(unit.tick(100.0 + D / 4)).nonce
-    assert unit.tick(100.0 + D / 4 + 0.1) == []
+    assert unit.tick(100.0 + D / 8 - 0.01) == []
+    assert send(unit.tick(100.0 + D / 8)).nonce
+    assert unit.tick(100.0 + D / 8 + 0.1) == []
 
 
 def test_every_renewal_has_a_fresh_nonce_and_is_conditional_on_the_last_revision() -> None:
@@ -297,16 +299,16 @@ def observe(observer: LeaseObserver, until: float, step: float = 0.5, **revision
 
 
 def test_a_lease_is_overdue_after_its_duration_and_the_margin() -> None:
-    observer = LeaseObserver(D, 0.08)
+    observer = LeaseObserver(D, MARGIN)
     observer.observe({"a": 5}, 0.0)
     observe(observer, 4.0, a=5)
     assert not observer.overdue("a", D)
-    assert not observer.overdue("a", D * 1.08)
-    assert observer.overdue("a", D * 1.08 + 0.001)
+    assert not observer.overdue("a", D * (1 + MARGIN))
+    assert observer.overdue("a", D * (1 + MARGIN) + 0.001)
 
 
 def test_a_renewed_lease_starts_anew_and_an_unknown_one_is_not_overdue() -> None:
-    observer = LeaseObserver(D, 0.08)
+    observer = LeaseObserver(D, MARGIN)
     observer.observe({"a": 5}, 0.0)
     observe(observer, 3.0, a=5)
     observe(observer, 6.0, a=6)
@@ -316,20 +318,40 @@ def test_a_renewed_lease_starts_anew_and_an_unknown_one_is_not_overdue() -> None
 
 
 def test_a_controller_that_has_just_started_deposes_nobody_for_a_full_lease() -> None:
-    observer = LeaseObserver(D, 0.08)
+    observer = LeaseObserver(D, MARGIN)
     observer.observe({"a": 5}, 1000.0)
     assert not observer.overdue("a", 1000.0 + D)
 
 
 def test_after_a_gap_in_its_own_observations_it_waits_again() -> None:
     """A control process that was stopped has kept the units from renewing."""
-    observer = LeaseObserver(D, 0.08)
+    observer = LeaseObserver(D, MARGIN)
     observer.observe({"a": 5}, 0.0)
     observe(observer, 2.0, a=5)
     observer.observe({"a": 5}, 12.0)
     assert not observer.overdue("a", 12.0)
     observe(observer, 16.0, a=5)
     assert observer.overdue("a", 16.0)
+
+
+def test_a_renewal_that_a_watch_told_of_counts_from_then() -> None:
+    observer = LeaseObserver(D, MARGIN)
+    observer.observe({"a": 5}, 0.0)
+    observer.heard("a", 6, 0.3)
+    observe(observer, D, a=6)
+    assert observer.left_s("a", D) == pytest.approx(0.3 + D * MARGIN)
+    assert not observer.overdue("a", 0.3 + D * (1 + MARGIN))
+    assert observer.overdue("a", 0.3 + D * (1 + MARGIN) + 0.001)
+
+
+def test_late_news_of_a_renewal_is_no_renewal() -> None:
+    observer = LeaseObserver(D, MARGIN)
+    observer.observe({"a": 5}, 0.0)
+    observer.heard("a", 5, 1.0)
+    observer.heard("a", 4, 1.0)
+    observer.heard("b", 9, 1.0)
+    assert observer.left_s("a", 1.0) == pytest.approx(D * (1 + MARGIN) - 1.0)
+    assert observer.left_s("b", 1.0) == math.inf
 
 
 @settings(max_examples=120, deadline=None)
@@ -342,7 +364,7 @@ def test_never_leased_once_deposed(seed: int, drift: float) -> None:
     """
     rng = random.Random(seed)
     unit = Unit()
-    observer = LeaseObserver(D, 0.08)
+    observer = LeaseObserver(D, MARGIN)
     pending: list[tuple[float, Any]] = []  # (when it reaches the unit, event)
     in_network: list[tuple[float, SendRenewal]] = []  # (when it reaches the store, renewal)
     read_revision: dict[int, int] = {}

@@ -325,6 +325,7 @@ class UnitConnection:
             elif now - frame.asked_at >= self.config.stall_s:
                 # Once it is late, whether it has moved is found out soon after it has.
                 frame.asked_at = now - self.config.stall_s * (1 - ASK_AGAIN)
+                frame.late = True
                 self._stalled(frame)
         if self._drained is not None and not (self._flying or self._waiting()):
             if not self._drained.done():

@@ -73,13 +73,14 @@ class Parcel:
 
 
 class Frame:
-    """One request that has no answer yet."""
+    """One request that has no answer yet. `late`: for so long that its partitions may have moved."""
 
-    __slots__ = ("asked_at", "deadline", "parts", "request", "stream")
+    __slots__ = ("asked_at", "deadline", "late", "parts", "request", "stream")
 
     def __init__(self, request: SessionRequest, parts: list[Part], now: float) -> None:
         self.request = request
         self.parts = parts
         self.deadline = max([part.deadline for part in parts])
         self.asked_at = now
+        self.late = False
         self.stream: Stream | None = None

@@ -173,7 +173,12 @@ class UnitLane(UnitConnection):
         return waiter
 
     def take_back(self) -> list[Row]:
-        """Removes and returns the waiting rows whose partition does not belong here any more."""
+        """Removes and returns the waiting rows whose partition does not belong here any more.
+
+        Called with every newer table: frames that are late already are given up for it at once.
+        """
+        for frame in [frame for frame in self._flying if frame.late]:
+            self._give_up_moved(frame)
         moved: list[Row] = []
         for name in ("_rows", "_again"):
             rows: list[Row] = getattr(self, name)
@@ -198,6 +203,9 @@ class UnitLane(UnitConnection):
     def _stalled(self, frame: Frame) -> None:
         """What has moved meanwhile is better asked where it is now."""
         super()._stalled(frame)
+        self._give_up_moved(frame)
+
+    def _give_up_moved(self, frame: Frame) -> None:
         rows = [part for part in frame.parts if isinstance(part, RowsPart)]
         if any(not self.belongs(partition) for part in rows for partition in part.partitions):
             self._give_up(frame)

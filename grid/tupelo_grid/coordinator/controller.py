@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.port import Hint, StateStore, StoreError
@@ -21,13 +21,16 @@ from tupelo_grid.core.view import Members, View, ViewReader
 
 log = logging.getLogger(__name__)
 
-# How late a renewal, and that one is missing, may be noticed; both add to a fail-over.
+# Renewals are noticed by a watch, and that one is missing by a timer at that very moment. Where the
+# watch has failed, this is how late a renewal is noticed, and that adds to a fail-over.
 TICKS_PER_LEASE = 20
+# A lease is overdue after its moment, not at it.
+JUST_AFTER_S = 0.001
 # Sent together; the state file writes what waits for it in one go.
 TXNS_AT_ONCE = 64
 
-# Asks the units of a view how long their journals are, within moments.
-AskLengths = Callable[[View], Awaitable[JournalLengths]]
+# Asks these incarnations how long their journals are, within moments.
+AskLengths = Callable[[View, Collection[str]], Awaitable[JournalLengths]]
 
 
 class ControllerLoop:
@@ -83,11 +86,12 @@ class ControllerLoop:
         return view, self._controller.members(view, self._clock.now())
 
     async def _wait(self) -> None:
+        overdue_s = self._controller.overdue_in_s(self._clock.now()) + JUST_AFTER_S
         try:
-            async with asyncio.timeout(self._tick_s):
+            async with asyncio.timeout(max(JUST_AFTER_S, min(self._tick_s, overdue_s))):
                 await self._wake.wait()
         except TimeoutError:
-            return  # leases are observed at every tick
+            return  # leases are observed at every tick, and when one may be overdue
 
     async def _guarded_round(self) -> bool:
         try:
@@ -104,10 +108,10 @@ class ControllerLoop:
         view = self._reader.read(await self._store.read(""))
         self._note(view)
         lengths: JournalLengths | None = None
-        if self._ask_lengths is not None and self._controller.replaces_primary(
-            view, self._clock.now()
-        ):
-            lengths = await self._ask_lengths(view)
+        if self._ask_lengths is not None:
+            candidates = self._controller.candidates(view, self._clock.now())
+            if candidates:
+                lengths = await self._ask_lengths(view, candidates)
         txns = self._controller.step(view, self._clock.now(), lengths)
         changed = False
         for start in range(0, len(txns), TXNS_AT_ONCE):
@@ -140,6 +144,7 @@ class ControllerLoop:
         while True:
             try:
                 async for hint in self._store.watch(""):
+                    self._note_renewals(hint)
                     if self._matters(hint):
                         self._wake.set()
             except StoreError as error:
@@ -148,8 +153,14 @@ class ControllerLoop:
                 log.exception("the controller's watch failed")
             await asyncio.sleep(self._tick_s)
 
+    def _note_renewals(self, hint: Hint) -> None:
+        now = self._clock.now()
+        for key, entry in hint.entries.items():
+            if key.startswith(LEASE_PREFIX):
+                self._controller.renewed(key[len(LEASE_PREFIX) :], entry.revision, now)
+
     def _matters(self, hint: Hint) -> bool:
-        """Renewals of known leases need not wake anybody; they are observed at every tick."""
+        """Renewals of known leases need not wake anybody."""
         if hint.reread or hint.deleted:
             return True
         return any(

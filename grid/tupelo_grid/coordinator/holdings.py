@@ -55,12 +55,12 @@ class LengthsAsker:
     def __init__(self, config: GridConfig) -> None:
         self._config = config
 
-    async def __call__(self, view: View) -> JournalLengths:
-        """Of the units whose lease is not fenced, within lengths_timeout_s."""
+    async def __call__(self, view: View, candidates: Collection[str]) -> JournalLengths:
+        """Of those that answer within lengths_timeout_s."""
         addresses = {
             incarnation: held.lease.address
             for incarnation, held in view.leases.items()
-            if not held.lease.fenced
+            if incarnation in candidates
         }
         answers = await ask_holdings(self._config, addresses, (), self._config.lengths_timeout_s)
         return lengths_of(answers)

@@ -10,6 +10,7 @@ controller, or an answer that was lost do no harm: the swap fails, and the next 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -41,7 +42,7 @@ class ControllerSettings(msgspec.Struct, frozen=True):
 
     units: int = 3
     lease_s: float = 3.0
-    lease_margin: float = 0.08
+    lease_margin: float = 0.04
     settle_s: float = 1.0
     moves_per_unit_max: int = 8
     learner_retry_s: float = 10.0
@@ -92,14 +93,25 @@ class Controller:
         )
         return txns + decide(view, members, balancer, lengths or {})
 
-    def replaces_primary(self, view: View, now: float) -> bool:
-        """Whether `step` would promote one of several: then journal lengths are worth asking."""
+    def candidates(self, view: View, now: float) -> frozenset[str]:
+        """Those of whom `step` would promote one of several: their journals' lengths are worth
+        asking for. Who is not live is not among them, and would keep the answer waiting."""
         live = self.members(view, now).live
-        return any(
-            part.config.primary not in live
-            and sum(member in live for member in part.config.in_sync) > 1
-            for part in view.parts.values()
-        )
+        found: set[str] = set()
+        for part in view.parts.values():
+            if part.config.primary not in live:
+                able = [member for member in part.config.in_sync if member in live]
+                if len(able) > 1:
+                    found.update(able)
+        return frozenset(found)
+
+    def renewed(self, incarnation: str, revision: int, now: float) -> None:
+        """A watch told of a lease's renewal; `now` is taken after that."""
+        self._observer.heard(incarnation, revision, now)
+
+    def overdue_in_s(self, now: float) -> float:
+        """When `step` is worth calling even if nothing changes: the next lease is overdue then."""
+        return min((self._observer.left_s(one, now) for one in self._alive), default=math.inf)
 
     def members(self, view: View, now: float) -> Members:
         """Takes `view` as an observation; who lives by it."""

@@ -1,6 +1,6 @@
 """Leases: how a unit keeps its own, and how a controller sees that one is over. No I/O, no clock.
 
-PROTOCOL section 3. A lease is a key of the state store that its unit changes every quarter of its
+PROTOCOL section 3. A lease is a key of the state store that its unit changes every eighth of its
 duration D. Only results of transactions count. For the unit the lease lasts D from the moment the
 winning renewal was *sent*; for a controller it is over when the key stayed the same for D * (1 + e)
 of its own clock. Deposing always writes the lease as fenced in the same transaction, so that a unit
@@ -8,7 +8,7 @@ that was deposed finds its next renewal refused.
 
 Wiring of `LeaseKeeper`: call `step` with each event and carry out the effects in order.
 
-    Tick                 every D/8 or so, from the event loop that serves; may come late
+    Tick                 every D/16 or so, from the event loop that serves; may come late
     DropRoles       ->   stop being primary of anything, at once; forget tables read before
     ReadTogether    ->   read leases and table in one read (prefix ""); answer with ReadDone, or
                          with ReadFailed when the store gave no snapshot
@@ -34,7 +34,7 @@ from tupelo_grid.core.table import FENCED, Lease, decode_lease, encode, lease_ke
 # Renewals whose fate is unknown. More need not be remembered: to forget one that won is to be
 # fenced by oneself, which costs a read and no safety.
 OUTSTANDING_MAX = 64
-RENEWALS_PER_LEASE = 4
+RENEWALS_PER_LEASE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +276,18 @@ class LeaseObserver:
         }
         self._observed_at = now
 
+    def heard(self, incarnation: str, revision: int, now: float) -> None:
+        """A watch told of a renewal, between two observations: it was made before `now`."""
+        seen = self._seen.get(incarnation)
+        if seen is not None and seen[0] < revision:
+            self._seen[incarnation] = (revision, now)
+
     def overdue(self, incarnation: str, now: float) -> bool:
         """Whether the lease, as last observed, was not renewed for D * (1 + e)."""
         seen = self._seen.get(incarnation)
         return seen is not None and now - seen[1] > self._overdue_s
+
+    def left_s(self, incarnation: str, now: float) -> float:
+        """How long until it is overdue, if it is not renewed; below 0 when it is."""
+        seen = self._seen.get(incarnation)
+        return math.inf if seen is None else seen[1] + self._overdue_s - now

@@ -30,7 +30,7 @@ from tupelo_grid.core.view import ViewReader
 
 log = logging.getLogger(__name__)
 
-TICKS_PER_LEASE = 8
+TICKS_PER_LEASE = 16
 # Renewals and reads under way at once; while the store hangs, later ticks start no more.
 CALLS_MAX = 8
 

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 # Transactions under way at once, and swaps in one.
 TXNS_MAX = 16
 SWAPS_MAX = 64
-# A guarding lease is renewed every quarter of its duration; to meet that often is bad luck.
+# A guarding lease is renewed every eighth of its duration; to meet that often is bad luck.
 GUARD_ATTEMPTS_MAX = 4
 
 Condition = tuple[str, int]
