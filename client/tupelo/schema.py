@@ -17,6 +17,9 @@ FieldType = Literal[
 
 SPACE_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
+# A primary, and the most backups that a grid can have.
+COPIES_MAX: Final = 4
+
 # The untyped space that every grid has without a declaration.
 DEFAULT_SPACE: Final = "default"
 
@@ -54,6 +57,8 @@ class SpaceSchema(msgspec.Struct, frozen=True):
         write_through: a write is answered only when the store has it.
         read_through: an entry that is asked for and is not there is looked for in the store.
         columns: (field, column) of those fields whose column has another name.
+        min_in_sync: copies, the primary's included, without which writes are refused; 0: as many
+            as the grid's setting of that name says.
 
     Raises ValueError for one that contradicts itself; decoding turns that into a ValidationError.
     """
@@ -69,6 +74,7 @@ class SpaceSchema(msgspec.Struct, frozen=True):
     columns: tuple[tuple[str, str], ...] = ()
     write_through: bool = False
     read_through: bool = False
+    min_in_sync: int = 0
 
     def __post_init__(self) -> None:
         names = [field.name for field in self.fields]
@@ -90,6 +96,10 @@ class SpaceSchema(msgspec.Struct, frozen=True):
             raise ValueError(f"the route of space {self.name!r} is not made of places in its key")
         if self.ttl_ms < 0:
             raise ValueError(f"ttl_ms of space {self.name!r} is below 0")
+        if not 0 <= self.min_in_sync <= COPIES_MAX:
+            raise ValueError(
+                f"min_in_sync of space {self.name!r} must be 1 to {COPIES_MAX}, or 0 for the grid's"
+            )
         if self.write_through and not self.persist:
             raise ValueError(f"space {self.name!r} is not stored, so it cannot be write-through")
         if self.read_through and not self.persist:

@@ -113,6 +113,7 @@ class ProcessingUnit:
         coalesce: bool = True,
         write_through: bool = False,
         read_through: bool = False,
+        min_in_sync: int = 0,
         table: str = "",
         columns: Mapping[str, str] | None = None,
     ) -> Space[E]:
@@ -131,6 +132,9 @@ class ProcessingUnit:
                 as the store does, and raises NotPersisted while the store is away.
             read_through: an entry that is asked for by its key, and is not there, is looked for in
                 the store, where somebody else may have put it. Scans and counts do not look there.
+            min_in_sync: copies, the primary's included, without which writes to the space raise
+                NotEnoughReplicas; 0: as the grid is set. A command needs the largest number of the
+                spaces that it writes to.
             table: a table of the store that is there already, "TABLE" or "SCHEMA.TABLE", to hold
                 the entries; "": one named after the space. docs/PERSISTENCE.md says what is needed.
             columns: field name -> column name, where they differ.
@@ -160,6 +164,7 @@ class ProcessingUnit:
             coalesce=coalesce,
             write_through=write_through,
             read_through=read_through,
+            min_in_sync=min_in_sync,
             table=table,
             columns=tuple((columns or {}).items()),
         )

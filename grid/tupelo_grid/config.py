@@ -26,7 +26,8 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         unit_names: installed processing units (entry points of the group tupelo.units), likewise.
         partitions: of the grid; fixed when it is created. 1 to 4096.
         backups: in-sync copies beside the primary that placement aims at, 0 to 3.
-        min_in_sync: replicas, primary included, without which writes are refused.
+        min_in_sync: replicas, primary included, without which writes are refused; a space may have
+            a number of its own.
         store_url: SQLAlchemy URL of the store; "" means SQLite at `<data_dir>/store.sqlite`. For
             PostgreSQL postgresql://USER@HOST:PORT/DATABASE, with libpq's sslmode, sslrootcert,
             sslcert and sslkey after a `?`.

@@ -1,4 +1,5 @@
-"""`min_in_sync=2`: with one copy left writes are refused, and say so; reads go on."""
+"""`min_in_sync=2`: with one copy left writes are refused, and say so; reads go on, and so do writes
+to a space that wants one copy only."""
 
 import asyncio
 import os
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 import tupelo
-from tupelo.errors import NotEnoughReplicas
+from tupelo.errors import InvalidArgument, NotEnoughReplicas
 
 from tests.e2e.grids import Grid
 
@@ -27,6 +28,9 @@ async def test_writes_are_refused_while_only_one_copy_exists(tmp_path: Path) -> 
     try:
         async with tupelo.connect(grid.address) as client:
             written = {f"k{n}": await client.space("carts").put(f"k{n}", n) for n in range(50)}
+            await client.create_space("notes", min_in_sync=1)
+            with pytest.raises(InvalidArgument, match="must be 1 to 2, not 3"):
+                await client.create_space("triple", min_in_sync=3)
         assert all(one.copies == 2 for one in written.values())
         # For longer than a lease: the other unit is left with all partitions, and with no copy.
         paused = grid.processes()["unit-2"].pid
@@ -36,6 +40,7 @@ async def test_writes_are_refused_while_only_one_copy_exists(tmp_path: Path) -> 
             # A client of its own: one that still knew the paused unit would have asked it.
             async with tupelo.connect(grid.address) as client:
                 await refused(client, list(written))
+                await taken(client, list(written))
         finally:
             os.kill(paused, signal.SIGCONT)
         await asyncio.to_thread(grid.until_healthy, 2)
@@ -58,6 +63,13 @@ async def refused(client: tupelo.Grid, keys: list[str]) -> None:
     assert {type(end) for end in ends} == {NotEnoughReplicas}
     assert "1 of the 2 in-sync replicas" in str(ends[0])
     assert await carts.get_many(keys) == {key: n for n, key in enumerate(keys)}
+
+
+async def taken(client: tupelo.Grid, keys: list[str]) -> None:
+    """The same keys, so the same partitions, in a space that wants no other copy."""
+    notes = client.space("notes")
+    written = await asyncio.gather(*(notes.put(key, "now", timeout_s=WRITE_S) for key in keys))
+    assert {one.copies for one in written} == {1}
 
 
 @pytest.mark.parametrize("least", [0, 3])

@@ -19,6 +19,7 @@ from tupelo.errors import (
 
 from tests.fake_grid import FakeGrid, grids
 from tests.faults import QUICK, key_of, set_fault, times
+from tests.pause import pause
 
 
 @pytest.fixture
@@ -248,6 +249,26 @@ async def test_a_silent_unit_is_left_for_the_one_its_partitions_moved_to(fake: F
         async with asyncio.timeout(5):
             await asyncio.gather(*writes)
         assert len(fake.entries()) == 1
+
+
+async def test_a_late_call_follows_a_newer_table_at_once(
+    fake: FakeGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at its next look at the table, which here would be 5 s later."""
+    monkeypatch.setattr("tupelo._async.connection.ASK_AGAIN", 100)
+    config = ClientConfig(stall_s=0.05, sweep_s=0.01, backoff_base_s=0.001)
+    async with tupelo.connect(fake.seed, config=config) as grid:
+        space = grid.space("default")
+        silent = fake.units[1]
+        silent.gate.clear()
+        write = asyncio.create_task(space.put(key_of(fake, silent), 1))
+        await silent.arrived(1)
+        await pause(0.15)  # it is late by now, and has asked for the table in vain
+        fake.fail_over(silent)
+        await grid._routes.refresh()
+        async with asyncio.timeout(2):
+            await write
+    assert fake.most_applications() == 1
 
 
 async def test_router_mode_asks_the_seed_for_everything(fake: FakeGrid) -> None:

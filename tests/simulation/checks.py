@@ -21,7 +21,7 @@ from tupelo_grid.core.table import (
     unit_of,
 )
 
-from tests.simulation.commands import ACCOUNTS, OPENING
+from tests.simulation.commands import ACCOUNTS, BRIEF, OPENING, SPACE
 from tests.simulation.disks import held_by
 
 if TYPE_CHECKING:
@@ -112,7 +112,11 @@ class Checks:
         start = max(journal.base, min(start, mark.last, journal.last))
         primary = process.unit.primaries.get(number)
         if primary is not None and journal.last > start:
-            newest, least = journal.at(journal.last), self._world.plan.limits.min_in_sync
+            newest, plan = journal.at(journal.last), self._world.plan
+            numbers = {SPACE: plan.limits.min_in_sync}
+            numbers[BRIEF] = plan.brief_min or numbers[SPACE]
+            # A condition that was not met leaves a record that names no space.
+            least = max((numbers[one[0]] for one in newest[5]), default=min(numbers.values()))
             if newest[1] and len(primary.config.in_sync) < least:
                 raise Violation(f"{process.incarnation} wrote {number} with fewer than {least}")
         log = self._log.setdefault(number, {})

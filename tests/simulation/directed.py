@@ -9,6 +9,7 @@ from tupelo_grid.core.batch import GET, PUT, Batch
 from tupelo_grid.core.frames import Ack, CatchUp, Frame, Position, SnapshotChunk
 from tupelo_grid.core.limits import Limits
 from tupelo_grid.core.link import Link
+from tupelo_grid.core.minimums import Minimums
 from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.primary import Peers, Primary
 from tupelo_grid.core.progress import Progress
@@ -72,7 +73,7 @@ def _primary(epochs: tuple[int, ...], commit: int) -> Primary:
         link.open(1)
     config = PartitionConfig(2, "a#1", ("a#1", "b#2"), learner="c#3")
     peers = Peers(links.__getitem__, lambda peer: False, [])
-    primary = Primary("a#1", mine, Versioned(config, 5), peers, 1)
+    primary = Primary("a#1", mine, Versioned(config, 5), peers, Minimums(1))
     primary.start(False)
     return primary
 

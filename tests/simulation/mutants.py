@@ -212,18 +212,18 @@ def cancel_race(self: Any, result: Any) -> None:
     Original.swapped(self, result)
 
 
-def nodedupe(self: Any, primary: Any, session: int, op_number: int) -> Any:
-    admitted = Original.admit(self, primary, session, op_number)
-    return admitted if isinstance(admitted, Refusal) else self.overload(primary)
+def nodedupe(self: Any, primary: Any, session: int, op_number: int, space: str = "") -> Any:
+    admitted = Original.admit(self, primary, session, op_number, space)
+    return admitted if isinstance(admitted, Refusal) else self.overload(primary, space)
 
 
-def floor_ignored(self: Any, primary: Any, session: int, op_number: int) -> Any:
+def floor_ignored(self: Any, primary: Any, session: int, op_number: int, space: str = "") -> Any:
     state = primary.partition.sessions.states.get(session)
     floor = state.floor if state else 0
     if state is not None and op_number not in state.results:
         state.floor = 0
     try:
-        return Original.admit(self, primary, session, op_number)
+        return Original.admit(self, primary, session, op_number, space)
     finally:
         if state is not None:
             state.floor = floor
@@ -347,6 +347,10 @@ def local_expiry(self: Any) -> None:
 def always_writable(self: Any) -> None:
     Original.recount(self)
     self.writable = True
+
+
+def grid_alone(self: Any, space: str) -> int:
+    return int(self.grid)
 
 
 def catch_up_cuts(self: Any, inbound: Any, catch_up: Any) -> None:

@@ -65,6 +65,7 @@ class Plan:
     cuts_s: tuple[float, ...] = (0.1, 0.4, 1.0, 1.6)
     may_lose: bool = False
     disk: bool = False
+    brief_min: int = 0
     loss: float = 0.0
     repeat: float = 0.0
     slow: float = 0.0
@@ -114,6 +115,7 @@ def draw(seed: int, rng: random.Random) -> Plan:
             expire_records_max=rng.choice((1, 1000)),
         ),
         small={name: rng.choice(values) for name, values in SMALL.items()},
+        brief_min=rng.choice((0, 0, 1, 2)),
     )
 
 

@@ -22,7 +22,7 @@ from tupelo_grid.core.table import Lease, decode_config, encode, lease_key, part
 from tupelo_grid.core.table import Versioned as Version
 from tupelo_grid.core.unit import Unit
 
-from tests.simulation.commands import SPACES, Application
+from tests.simulation.commands import BRIEF, SPACES, Application
 from tests.simulation.disks import SimDisk
 from tests.simulation.loop import SimClock
 from tests.simulation.places import DATA, Calls
@@ -57,6 +57,7 @@ class Process:
         self.alive, self.paused = True, False
         self._inbox.clear()
         self.unit = self._unit()
+        self.unit.minimums.follow({BRIEF: world.plan.brief_min}, ())
         published = Lease(self.name, self.name, self.name, "", draining=self.draining)
         self.keeper = lease.LeaseKeeper(self.incarnation, published, world.plan.lease_s)
         self.calls = Calls(world, self.name, world.plan.call_timeout_s)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tupelo_grid.core.controller import Controller
 from tupelo_grid.core.table import PartitionState
 
-from tests.unit.controller_grid import SETTINGS, Grid
+from tests.unit.controller_grid import SETTINGS, Grid, started
 
 
 def disturb(grid: Grid, rng: random.Random, zones: int) -> None:

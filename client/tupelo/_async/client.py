@@ -224,6 +224,7 @@ class Grid:
         coalesce: bool = True,
         write_through: bool = False,
         read_through: bool = False,
+        min_in_sync: int = 0,
         timeout_s: float | None = None,
     ) -> Space[Any]:
         """Declares an untyped space; one of that name with the same settings is left as it is.
@@ -235,6 +236,8 @@ class Grid:
             write_through: whether writes are answered only when the store has them.
             read_through: whether an entry that is asked for and not there is looked for in the
                 store.
+            min_in_sync: copies, the primary's included, without which writes to it are refused; 0:
+                as the grid is set.
         """
         schema = SpaceSchema(
             name,
@@ -243,6 +246,7 @@ class Grid:
             coalesce=coalesce,
             write_through=write_through,
             read_through=read_through,
+            min_in_sync=min_in_sync,
         )
         await self._admin(
             "CreateSpace",

@@ -73,7 +73,7 @@ class Parcel:
 
 
 class Frame:
-    """One request that has no answer yet. `late`: for so long that its partitions may have moved."""
+    """One request that has no answer yet. `late`: for so long that what it asks may have moved."""
 
     __slots__ = ("asked_at", "deadline", "late", "parts", "request", "stream")
 

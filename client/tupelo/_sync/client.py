@@ -225,6 +225,7 @@ class Grid:
         coalesce: bool = True,
         write_through: bool = False,
         read_through: bool = False,
+        min_in_sync: int = 0,
         timeout_s: float | None = None,
     ) -> Space[Any]:
         """Declares an untyped space; one of that name with the same settings is left as it is.
@@ -236,6 +237,8 @@ class Grid:
             write_through: whether writes are answered only when the store has them.
             read_through: whether an entry that is asked for and not there is looked for in the
                 store.
+            min_in_sync: copies, the primary's included, without which writes to it are refused; 0:
+                as the grid is set.
         """
         schema = SpaceSchema(
             name,
@@ -244,6 +247,7 @@ class Grid:
             coalesce=coalesce,
             write_through=write_through,
             read_through=read_through,
+            min_in_sync=min_in_sync,
         )
         self._admin(
             "CreateSpace",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -79,8 +79,13 @@ class Admission:
             f"the space {name!r} does not exist; declare it in a processing unit or create it",
         )
 
-    def admit(self, primary: Primary, session: int, op_number: int) -> Refusal | Result | None:
-        """None: run it. A result: it ran before, and this was the answer."""
+    def admit(
+        self, primary: Primary, session: int, op_number: int, space: str = ""
+    ) -> Refusal | Result | None:
+        """None: run it. A result: it ran before, and this was the answer.
+
+        `space`: that is written; "": what a command writes is known when it has run.
+        """
         partition = primary.partition
         state = partition.sessions.states.get(session)
         if state is not None:
@@ -97,17 +102,16 @@ class Admission:
             return self._expired(partition)
         elif len(partition.sessions.states) >= self.limits.sessions_max:
             self._evict(primary)
-        return self.overload(primary)
+        return self.overload(primary, space)
 
-    def overload(self, primary: Primary) -> Refusal | None:
-        """Why no write of the partition is taken at the moment; None: they are."""
+    def overload(self, primary: Primary, space: str = "") -> Refusal | None:
+        """Why no write of the space is taken in the partition at the moment; None: they are. "":
+        of any space."""
         if not primary.writable:
-            have, want = len(primary.config.in_sync), self.limits.min_in_sync
-            return Refusal(
-                ResultCode.NOT_ENOUGH_REPLICAS,
-                f"partition {primary.number} has {have} of the {want} in-sync replicas that a "
-                "write takes; redundancy is being restored",
-            )
+            minimums = primary.minimums
+            refusal = _too_few(primary, minimums.of(space) if space else minimums.least)
+            if refusal is not None:
+                return refusal
         if self.overloaded:
             return Refusal(ResultCode.OVERLOADED, self.overloaded)
         pipeline = primary.partition.journal.last - primary.partition.commit
@@ -119,6 +123,11 @@ class Admission:
         return None
 
     @staticmethod
+    def too_few(primary: Primary, written: Iterable[str]) -> Refusal | None:
+        """Why a command that wrote to these spaces is not carried out; None: it is."""
+        return _too_few(primary, primary.minimums.of_all(written))
+
+    @staticmethod
     def _expired(partition: Partition) -> Refusal:
         above = partition.sessions.evicted_through
         message = "the client session was evicted, as newer ones were active; open a new one"
@@ -128,3 +137,14 @@ class Admission:
         oldest = primary.partition.sessions.oldest(max(1, self.limits.sessions_max // 8))
         result = (OK, 0, msgspec.msgpack.encode(oldest))
         primary.append((SESSION_EVICT, 0, 0, 0, result, ()))
+
+
+def _too_few(primary: Primary, want: int) -> Refusal | None:
+    have = len(primary.config.in_sync)
+    if have >= want:
+        return None
+    return Refusal(
+        ResultCode.NOT_ENOUGH_REPLICAS,
+        f"partition {primary.number} has {have} of the {want} in-sync replicas that this write "
+        "takes; redundancy is being restored",
+    )

@@ -80,7 +80,7 @@ class BulkEvaluator:
         primary: Primary,
     ) -> Refusal | None:
         batch, number = pending.batch, bulk.op_numbers[group]
-        admitted = self.admission.admit(primary, batch.session, number)
+        admitted = self.admission.admit(primary, batch.session, number, bulk.space)
         if admitted is None:
             record = (WRITE, batch.session, number, batch.acked_below, None, mutations)
             outcome.versions[group] = primary.append(record)

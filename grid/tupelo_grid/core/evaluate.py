@@ -230,7 +230,9 @@ class Evaluator:
         numbers = batch.op_numbers
         number = numbers[i] if numbers is not None else 0
         unknown = self.admission.unknown(name, kind)
-        admitted = unknown or self.admission.admit(primary, batch.session, number)
+        call = kind == kinds_of.CALL
+        space = "" if call else name
+        admitted = unknown or self.admission.admit(primary, batch.session, number, space)
         if admitted is not None:
             if isinstance(admitted, Refusal):
                 self._refuse(pending, i, admitted)
@@ -244,6 +246,11 @@ class Evaluator:
                 # The command needs an entry that is read from the store first: it has not run.
                 self._tell(pending, i, result)
                 return
+            if call and not primary.writable:
+                short = self.admission.too_few(primary, {one[0] for one in mutations})
+                if short is not None:
+                    self._refuse(pending, i, short)
+                    return
             record = (WRITE, batch.session, number, batch.acked_below, result, mutations)
             sequence = primary.append(record)
             waits[primary] = sequence
@@ -251,7 +258,7 @@ class Evaluator:
                 pending.versions[i] = sequence
             else:
                 self._tell(pending, i, result)
-                if kind == kinds_of.CALL and result[0] == OK:
+                if call and result[0] == OK:
                     pending.versions[i] = sequence
         pending.epochs[i] = primary.epoch
         pending.copies[i] = primary.copies

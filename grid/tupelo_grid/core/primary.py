@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from tupelo_grid.core.batch import COPIES_MAX, Pending
 from tupelo_grid.core.link import Link
+from tupelo_grid.core.minimums import Minimums
 from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.progress import STREAMING, Phase, Progress
 from tupelo_grid.core.records import NOOP, Record
@@ -51,14 +52,20 @@ class Primary:
             known.
         need: replicas whose acknowledgement a commit takes, besides our own.
         replicas: all that are sent records as soon as they are streaming.
-        writable: the in-sync set is large enough to take writes.
+        writable: the in-sync set is large enough to take writes of every space.
+        minimums: how large it must be for which.
         joiner: a learner that counts already, while the store may not know it.
         doubt: the end of `swap` is not known.
         told: commit and persisted sequences that the backups were last told.
     """
 
     def __init__(
-        self, me: str, partition: Partition, versioned: Versioned, peers: Peers, min_in_sync: int
+        self,
+        me: str,
+        partition: Partition,
+        versioned: Versioned,
+        peers: Peers,
+        minimums: Minimums,
     ) -> None:
         self.me = me
         self.partition = partition
@@ -67,7 +74,7 @@ class Primary:
         self.revision = versioned.revision
         self.epoch = versioned.config.epoch
         self.peers = peers
-        self.min_in_sync = min_in_sync
+        self.minimums = minimums
         self.ready = False
         self.handing_over = False
         self.joiner = ""
@@ -193,13 +200,13 @@ class Primary:
         self.recount()
 
     def recount(self) -> None:
-        """After any change of members or of a member's phase."""
+        """After any change of members, of a member's phase, or of what spaces want."""
         needed = [peer for peer in self.config.in_sync if peer != self.me]
         if self.joiner and self.joiner not in needed:
             needed.append(self.joiner)
         self.need = tuple([self.progress[peer] for peer in needed])
         self.replicas = tuple(self.progress.values())
-        self.writable = len(self.config.in_sync) >= self.min_in_sync
+        self.writable = len(self.config.in_sync) >= self.minimums.most
         copies = min(len(self.need) + 1, COPIES_MAX)
         if copies != self.copies:
             self.copies = copies

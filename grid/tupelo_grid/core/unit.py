@@ -24,6 +24,7 @@ from tupelo_grid.core.evaluate import Evaluator
 from tupelo_grid.core.frames import Ack, Frame
 from tupelo_grid.core.limits import Limits
 from tupelo_grid.core.link import Link
+from tupelo_grid.core.minimums import Minimums
 from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.primary import Peers, Primary
 from tupelo_grid.core.records import Record
@@ -49,6 +50,7 @@ class Unit:
             store and said so by `loaded`.
         lease_until: reads need no confirmation before it.
         audit: compares replicas with their primaries'.
+        minimums: how many in-sync replicas a write takes, by space.
         dirty: partitions with records committed since the pump last looked; it empties it.
         behind: says how far the store is behind, and why, when writes are refused for it.
     """
@@ -64,6 +66,7 @@ class Unit:
         self.me = me
         self.clock = clock
         self.limits = limits
+        self.minimums = Minimums(limits.min_in_sync)
         self.replicas: dict[int, Partition] = {}
         self.epochs: dict[int, int] = {}
         self.configs: dict[int, Versioned] = {}
@@ -304,7 +307,7 @@ class Unit:
 
     def _begin(self, number: int, versioned: Versioned) -> None:
         partition = self.replicas.setdefault(number, Partition(number))
-        primary = Primary(self.me, partition, versioned, self._peers, self.limits.min_in_sync)
+        primary = Primary(self.me, partition, versioned, self._peers, self.minimums)
         self.primaries[number] = primary
         in_doubt = self._unresolved.pop(number, -1) == versioned.revision
         primary.start(in_doubt)

@@ -23,6 +23,7 @@ from tupelo.v1 import admin_pb2, admin_pb2_grpc
 from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.port import StateStore, StoreError
 from tupelo_grid.coordinator.promotion import PromotionRefused
+from tupelo_grid.core.minimums import impossible
 from tupelo_grid.core.table import space_key
 from tupelo_grid.deployment.draining import drain_store
 from tupelo_grid.deployment.letters import DataStoreError, DeadLetters
@@ -30,6 +31,7 @@ from tupelo_grid.deployment.refreshing import GridRefresh, NotRefreshed
 from tupelo_grid.deployment.rolling import Restartable, RestartRefused, RollingRestart
 from tupelo_grid.deployment.routers import Routers, warnings_of
 from tupelo_grid.deployment.status import GridView
+from tupelo_grid.runtime.declaring import same_declaration
 from tupelo_grid.runtime.errors import FatalStartError
 from tupelo_grid.runtime.servers import open_channel
 
@@ -138,7 +140,7 @@ class GridAdmin(admin_pb2_grpc.AdminServicer):
             await self._control_away(context, str(error))
         if result.succeeded:
             return admin_pb2.CreateSpaceResponse(created=True)
-        if msgspec.json.decode(result.current[key].value) != msgspec.json.decode(encoded):
+        if not same_declaration(key, result.current[key].value, encoded):
             await context.abort(
                 grpc.StatusCode.ALREADY_EXISTS,
                 f"space {schema.name!r} exists with another declaration; choose another name",
@@ -262,6 +264,9 @@ class GridAdmin(admin_pb2_grpc.AdminServicer):
                 context,
                 f"a space's name is 1 to 128 of A-Z a-z 0-9 _ - . and not {schema.name!r}",
             )
+        wrong = impossible(schema.name, schema.min_in_sync, self._config.backups)
+        if wrong:
+            await _invalid(context, wrong)
         return schema
 
     async def _remote_pump(self, response: admin_pb2.StatusResponse) -> admin_pb2.PumpStatus:

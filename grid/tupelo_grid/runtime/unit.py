@@ -14,9 +14,8 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 
-import msgspec
 from msgspec.structs import replace
-from tupelo.schema import SpaceSchema, decode_schema, encode_schema
+from tupelo.schema import SpaceSchema
 from tupelo.v1 import admin_pb2, admin_pb2_grpc, data_pb2_grpc
 
 from tupelo_grid.config import GridConfig
@@ -33,17 +32,16 @@ from tupelo_grid.core.table import (
     DRAINED_PREFIX,
     FENCED,
     Lease,
-    command_key,
     encode,
     encode_drained,
     lease_key,
-    space_key,
 )
 from tupelo_grid.core.unit import Unit
 from tupelo_grid.messaging.reader_client import ReaderClient
 from tupelo_grid.messaging.through import ReadThrough
 from tupelo_grid.messaging.transport import make_pump
 from tupelo_grid.runtime.clock import MachineClock
+from tupelo_grid.runtime.declaring import publish
 from tupelo_grid.runtime.disk import Journaling, Opened, open_journal
 from tupelo_grid.runtime.errors import FatalStartError
 from tupelo_grid.runtime.leasing import LeaseLoop
@@ -85,7 +83,7 @@ async def run_unit(config: GridConfig, name: str, stop: asyncio.Event, announce:
         store = await stack.enter_async_context(RemoteStateStore(control, config))
         keeper = await stack.enter_async_context(TableKeeper(store, config))
         await _find_grid(keeper, config)
-        await publish(store, units)
+        await publish(store, units, config.backups)
         journal = None
         if config.durability == "disk":
             grid_id, begin = keeper.state.grid_id.hex(), partial(_incarnation, store, name)
@@ -114,41 +112,6 @@ async def _incarnation(store: StateStore, name: str) -> str:
         raise FatalStartError(
             f"no incarnation number for {name}: {error}", "check the control process's log"
         ) from error
-
-
-async def publish(store: StateStore, units: LoadedUnits) -> None:
-    """Declares the loaded spaces and commands at the state store, for routers, SDKs and the writer.
-
-    Raises FatalStartError when a space is declared otherwise already.
-    """
-    wanted = {space_key(name): encode_schema(one) for name, one in units.schemas.items()}
-    wanted |= {command_key(name): info for name, info in units.command_infos.items()}
-    for key, value in wanted.items():
-        try:
-            result = await store.txn([(key, 0)], {key: value})
-            known = result.current.get(key)
-        except StoreError as error:
-            raise FatalStartError(
-                f"{key} cannot be declared: {error}", "check the control process's log"
-            ) from error
-        if result.succeeded or known is None or same_declaration(key, known.value, value):
-            continue
-        if key.startswith("space/"):
-            raise FatalStartError(
-                f"{key} is declared otherwise in this grid: {known.value.decode()}",
-                "give the changed space a new name; spaces are not migrated in place",
-            )
-        await store.txn([(key, known.revision)], {key: value})
-
-
-def same_declaration(key: str, one: bytes, other: bytes) -> bool:
-    """Whether they say the same; one may be of a version that knew fewer settings."""
-    if one == other or not key.startswith("space/"):
-        return one == other
-    try:
-        return decode_schema(one) == decode_schema(other)
-    except msgspec.ValidationError:
-        return False
 
 
 class UnitProcess:
@@ -358,6 +321,8 @@ class UnitProcess:
         # Nothing is in a command's way where no space is read through.
         self._runner.missing = self._through.lacks if self._through.spaces else None
         self._space_ttls.update({name: schema.ttl_ms for name, schema in spaces.items()})
+        wanted = {name: schema.min_in_sync for name, schema in self._schemas.items()}
+        self.unit.minimums.follow(wanted, self.unit.primaries.values())
 
     def _counters(self) -> dict[str, int]:
         disk = self._journal.counters() if self._journal is not None else {}
