@@ -146,3 +146,11 @@ def decode_schema(data: bytes) -> SpaceSchema:
         return msgspec.json.decode(data, type=SpaceSchema)
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.ValidationError(f"it is not JSON: {error}") from error
+
+
+def same_schema(one: bytes, other: bytes) -> bool:
+    """Whether they say the same; one may be of a version that knew fewer settings."""
+    try:
+        return one == other or decode_schema(one) == decode_schema(other)
+    except msgspec.ValidationError:
+        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from typing import Any
 
@@ -332,26 +331,6 @@ def test_after_a_gap_in_its_own_observations_it_waits_again() -> None:
     assert not observer.overdue("a", 12.0)
     observe(observer, 16.0, a=5)
     assert observer.overdue("a", 16.0)
-
-
-def test_a_renewal_that_a_watch_told_of_counts_from_then() -> None:
-    observer = LeaseObserver(D, MARGIN)
-    observer.observe({"a": 5}, 0.0)
-    observer.heard("a", 6, 0.3)
-    observe(observer, D, a=6)
-    assert observer.left_s("a", D) == pytest.approx(0.3 + D * MARGIN)
-    assert not observer.overdue("a", 0.3 + D * (1 + MARGIN))
-    assert observer.overdue("a", 0.3 + D * (1 + MARGIN) + 0.001)
-
-
-def test_late_news_of_a_renewal_is_no_renewal() -> None:
-    observer = LeaseObserver(D, MARGIN)
-    observer.observe({"a": 5}, 0.0)
-    observer.heard("a", 5, 1.0)
-    observer.heard("a", 4, 1.0)
-    observer.heard("b", 9, 1.0)
-    assert observer.left_s("a", 1.0) == pytest.approx(D * (1 + MARGIN) - 1.0)
-    assert observer.left_s("b", 1.0) == math.inf
 
 
 @settings(max_examples=120, deadline=None)

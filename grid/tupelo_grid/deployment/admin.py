@@ -17,7 +17,7 @@ from typing import Any, NoReturn, Protocol
 import grpc
 import grpc.aio
 import msgspec
-from tupelo.schema import SpaceSchema, decode_schema, encode_schema
+from tupelo.schema import SpaceSchema, decode_schema, encode_schema, same_schema
 from tupelo.v1 import admin_pb2, admin_pb2_grpc
 
 from tupelo_grid.config import GridConfig
@@ -31,7 +31,6 @@ from tupelo_grid.deployment.refreshing import GridRefresh, NotRefreshed
 from tupelo_grid.deployment.rolling import Restartable, RestartRefused, RollingRestart
 from tupelo_grid.deployment.routers import Routers, warnings_of
 from tupelo_grid.deployment.status import GridView
-from tupelo_grid.runtime.declaring import same_declaration
 from tupelo_grid.runtime.errors import FatalStartError
 from tupelo_grid.runtime.servers import open_channel
 
@@ -140,7 +139,7 @@ class GridAdmin(admin_pb2_grpc.AdminServicer):
             await self._control_away(context, str(error))
         if result.succeeded:
             return admin_pb2.CreateSpaceResponse(created=True)
-        if not same_declaration(key, result.current[key].value, encoded):
+        if not same_schema(result.current[key].value, encoded):
             await context.abort(
                 grpc.StatusCode.ALREADY_EXISTS,
                 f"space {schema.name!r} exists with another declaration; choose another name",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import msgspec
-from tupelo.schema import decode_schema, encode_schema
+from tupelo.schema import encode_schema, same_schema
 
 from tupelo_grid.coordinator.port import StateStore, StoreError
 from tupelo_grid.core.minimums import impossible
@@ -32,7 +31,7 @@ async def publish(store: StateStore, units: LoadedUnits, backups: int) -> None:
             raise FatalStartError(
                 f"{key} cannot be declared: {error}", "check the control process's log"
             ) from error
-        if result.succeeded or known is None or same_declaration(key, known.value, value):
+        if result.succeeded or known is None or _same(key, known.value, value):
             continue
         if key.startswith("space/"):
             raise FatalStartError(
@@ -42,11 +41,5 @@ async def publish(store: StateStore, units: LoadedUnits, backups: int) -> None:
         await store.txn([(key, known.revision)], {key: value})
 
 
-def same_declaration(key: str, one: bytes, other: bytes) -> bool:
-    """Whether they say the same; one may be of a version that knew fewer settings."""
-    if one == other or not key.startswith("space/"):
-        return one == other
-    try:
-        return decode_schema(one) == decode_schema(other)
-    except msgspec.ValidationError:
-        return False
+def _same(key: str, one: bytes, other: bytes) -> bool:
+    return one == other or (key.startswith("space/") and same_schema(one, other))
