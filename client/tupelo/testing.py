@@ -28,10 +28,11 @@ from typing import Any, Final, Generic
 import msgspec
 
 from tupelo._unit.command import Command, P, R
-from tupelo._unit.context import CommandLimits, Mutation, StoredEntry
+from tupelo._unit.context import CommandLimits, Mutation
 from tupelo._unit.entry import E
 from tupelo._unit.executor import CommandExecutor
 from tupelo._unit.space import Space
+from tupelo._unit.stored import StoredEntry
 from tupelo.calls import application_error
 from tupelo.codec import SpaceCodec, partition_of
 from tupelo.errors import CommandFailed, InvalidArgument, ResultCode, UnknownSpace
@@ -174,7 +175,7 @@ class LocalSpace(Generic[E]):
         return self._grid.partition_at(route), key_bytes
 
     def _decode(self, stored: StoredEntry) -> E:
-        entry: E = self._codec.decode_value(stored[0])
+        entry: E = self._codec.decode_value(stored.value)
         return entry
 
 
@@ -203,8 +204,8 @@ class LocalPartition:
             if value is None:
                 entries.pop(key, None)
             else:
-                entries[key] = (value, self._sequence, deadline_ms)
+                entries[key] = StoredEntry(value, self._sequence, deadline_ms)
         return self._sequence
 
     def _alive(self, stored: StoredEntry) -> bool:
-        return stored[2] == 0 or stored[2] > self.now_ms
+        return stored.deadline_ms == 0 or stored.deadline_ms > self.now_ms

@@ -34,12 +34,12 @@ class Application:
         if command == "add":
             key, more = taken
             entry = view.get(SPACE, key)
-            total = (_decode(entry[0]) if entry else 0) + more
+            total = (_decode(entry.value) if entry else 0) + more
             return (0, 0, _encode(total)), ((SPACE, key, _encode(total), 0),)
         if command == "append":
             key, item = taken
             entry = view.get(SPACE, key)
-            items = (_decode(entry[0]) if entry else []) + [item]
+            items = (_decode(entry.value) if entry else []) + [item]
             return (0, 0, _encode(len(items))), ((SPACE, key, _encode(items), 0),)
         if command == "transfer":
             return self._transfer(view, *taken)
@@ -62,4 +62,4 @@ class Application:
     @staticmethod
     def _balance(view: PartitionView, key: bytes) -> int:
         entry = view.get(SPACE, key)
-        return _decode(entry[0]) if entry else OPENING
+        return _decode(entry.value) if entry else OPENING

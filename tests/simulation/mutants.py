@@ -248,7 +248,7 @@ def failed_not_recorded(
     entries = primary.partition.spaces.get(name, {})
     held = entries.get(pending.batch.keys[i])
     if kind == PUT_IF_ABSENT and held is not None:
-        pending.codes[i], pending.versions[i] = 2, held[1]
+        pending.codes[i], pending.versions[i] = 2, held.version
         return
     if kind == REPLACE and held is None:
         pending.codes[i] = 1

@@ -172,7 +172,7 @@ def at_rest(world: World, result: Result) -> None:
         expected = checks.replay(number)
         held = world.units[checks.configs[number].primary].unit.replicas[number]
         found = {
-            (space, key): entry
+            (space, key): (entry.value, entry.version, entry.deadline_ms)
             for space, entries in held.spaces.items()
             for key, entry in entries.items()
         }

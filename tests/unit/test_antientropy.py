@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from msgspec.structs import replace
 from tupelo_grid.core import batch as kinds
 from tupelo_grid.core.antientropy import SLICE_ENTRIES, Fingerprint
 from tupelo_grid.core.frames import Ack, Frame, Position
@@ -67,20 +68,20 @@ def test_equal_replicas_are_compared_and_found_equal(cluster: Cluster) -> None:
 def test_a_corrupt_entry_of_a_backup_is_found_and_mended(cluster: Cluster) -> None:
     backup = backup_of(cluster, 2)
     held = backup.replicas[2]
-    value, version, deadline = held.spaces["default"][b"k2"]
-    held.spaces["default"][b"k2"] = (b"rotten", version, deadline)
+    entry = held.spaces["default"][b"k2"]
+    held.spaces["default"][b"k2"] = replace(entry, value=b"rotten")
     rounds(cluster)
     primary = cluster.table[2].config.primary
     assert backup.audit.found == [(2, held.journal.last, primary)]
     assert counts(cluster, "mismatches") == 1
     mended = backup.replicas[2]
     assert mended is not held
-    assert mended.spaces["default"][b"k2"][0] == value
+    assert mended.spaces["default"][b"k2"] == entry
     assert mended.digest() == cluster.units[primary].replicas[2].digest()
     # It has been in sync all the time, takes what follows, and is not found again.
     assert backup.me in cluster.table[2].config.in_sync
     assert cluster.run(2, one(kinds.PUT, 2, b"k4", b"more", 4)).done
-    assert backup.replicas[2].spaces["default"][b"k4"][0] == b"more"
+    assert backup.replicas[2].spaces["default"][b"k4"].value == b"more"
     rounds(cluster)
     assert counts(cluster, "mismatches") == 1
 

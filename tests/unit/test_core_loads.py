@@ -70,9 +70,9 @@ def test_a_row_of_a_missing_key_becomes_an_entry_on_every_replica(rig: Rig) -> N
     assert rig.take(rig.fence(), {b"k": ROW, b"absent": None}).added == 1
     assert rig.get(b"k") == b"row"
     for unit in rig.cluster.units.values():
-        value, version, _ = unit.replicas[0].spaces["default"][b"k"]
-        assert (value, version) == (b"row", unit.replicas[0].journal.last)
-        assert unit.replicas[0].journal.at(version)[0] == LOAD
+        entry = unit.replicas[0].spaces["default"][b"k"]
+        assert (entry.value, entry.version) == (b"row", unit.replicas[0].journal.last)
+        assert unit.replicas[0].journal.at(entry.version)[0] == LOAD
     a, b = (unit.replicas[0].digest() for unit in rig.cluster.units.values())
     assert a == b
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 
 import msgspec
@@ -120,8 +121,9 @@ def test_a_snapshot_is_the_same_partition(
     assert copy.journal.base == partition.persisted
     held = partition.journal.read(partition.persisted, 1000)
     assert copy.journal.read(partition.persisted, 1000) == held
+    entries = [entry for held in partition.spaces.values() for entry in held.values()]
     assert copy.deadlines.next_ms <= min(
-        [e[2] for held in partition.spaces.values() for e in held.values() if e[2]] or [NEVER_MS]
+        [e.deadline_ms for e in entries if e.deadline_ms] or [NEVER_MS]
     )
 
 
@@ -249,3 +251,18 @@ def test_a_journal_s_bytes_are_about_what_it_takes(mutations: int) -> None:
     finally:
         tracemalloc.stop()
     assert 0.65 < (partition.journal.bytes - counted) / taken < 1.4
+
+
+@given(histories())
+def test_the_collector_has_nothing_to_do_with_entries(
+    history: list[tuple[Record, int]],
+) -> None:
+    """Else it stops the unit for the longer, the more of them there are."""
+    partition = apply_all(history)
+    builder = SnapshotBuilder(1, partition.number)
+    for index, body in enumerate(Snapshot(partition).chunks()):
+        builder.add(index, body, _crc(body))
+    for held in (partition, builder.build()):
+        for entries in held.spaces.values():
+            assert not gc.is_tracked(entries)
+            assert not any(map(gc.is_tracked, entries.values()))

@@ -12,7 +12,7 @@ from tupelo_grid.core.batch import Batch, Bulk, Pending
 from tupelo_grid.core.commands import PartitionView
 from tupelo_grid.core.limits import Limits
 from tupelo_grid.core.partition import Partition
-from tupelo_grid.core.records import Mutation, Result
+from tupelo_grid.core.records import Entry, Mutation, Result
 from tupelo_grid.core.swaps import Purpose, Swap, SwapOutcome, SwapResult
 from tupelo_grid.core.table import Lease, PartitionConfig, Versioned
 from tupelo_grid.core.unit import Unit
@@ -43,7 +43,7 @@ class CountingCommands:
         if command == "fail":
             return (ResultCode.COMMAND_FAILED, 0, msgspec.msgpack.encode("it broke")), ()
         entry = view.get("default", b"n")
-        count = (msgspec.msgpack.decode(entry[0]) if entry else 0) + 1
+        count = (msgspec.msgpack.decode(entry.value) if entry else 0) + 1
         value = msgspec.msgpack.encode(count)
         return (0, 0, value), (("default", b"n", value, 0),)
 
@@ -170,7 +170,7 @@ def test_a_put_is_answered_after_its_backup_has_it(cluster: Cluster) -> None:
     assert unit.answers.completed == [pending]
     assert (pending.codes[0], pending.versions[0], pending.copies[0]) == (0, 2, 2)
     backup = cluster.units["b#2"].replicas[0]
-    assert backup.spaces["default"][b"k"] == (b"v", 2, 0)
+    assert backup.spaces["default"][b"k"] == Entry(b"v", 2, 0)
     assert cluster.run(0, one(kinds.GET, 0)).values == [b"v"]
 
 
@@ -348,7 +348,7 @@ def test_a_cold_partition_serves_only_after_its_load_is_noted(cluster: Cluster) 
     unit = cluster.units["a#1"]
     assert unit.submit(one(kinds.GET, 0)).codes[0] == ResultCode.NOT_READY
     stored = Partition(0)
-    stored.spaces["default"] = {b"k": (b"stored", 5, 0)}
+    stored.spaces["default"] = {b"k": Entry(b"stored", 5, 0)}
     stored.begin_at(cursor=7, epoch=8, sessions_before=3)
     unit.loaded(0, stored)
     cluster.settle()

@@ -194,7 +194,7 @@ class Machine(RuleBasedStateMachine):
 
     def entries(self) -> dict[bytes, bytes]:
         held = self.unit.replicas[0].spaces.get(SPACE, {})
-        return {key: entry[0] for key, entry in held.items() if key in KEYS}
+        return {key: entry.value for key, entry in held.items() if key in KEYS}
 
     @invariant()
     def the_grid_has_what_was_acknowledged(self) -> None:

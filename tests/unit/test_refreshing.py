@@ -92,11 +92,11 @@ class Rig:
         """It has everything, row by row."""
         held = self.unit.replicas[number]
         held.persisted = held.commit
-        for key, (value, _, deadline) in held.spaces.get(SPACE, {}).items():
-            self.reader.rows[number, key] = (value, deadline)
+        for key, entry in held.spaces.get(SPACE, {}).items():
+            self.reader.rows[number, key] = (entry.value, entry.deadline_ms)
 
     def entries(self, number: int = 0) -> dict[bytes, bytes]:
-        return {k: e[0] for k, e in self.unit.replicas[number].spaces.get(SPACE, {}).items()}
+        return {k: e.value for k, e in self.unit.replicas[number].spaces.get(SPACE, {}).items()}
 
     async def refresh(self, key: bytes = b"", *partitions: int) -> admin_pb2.RefreshResponse:
         request = admin_pb2.RefreshRequest(space=SPACE, key=key, partitions=partitions)

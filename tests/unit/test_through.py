@@ -349,7 +349,7 @@ async def test_a_command_is_broken_off_until_its_entry_was_read(rig: Rig) -> Non
                 entry = view.get(SPACE, K)
             except Exception:  # what application code might do
                 entry = None
-            ran.append(None if entry is None else entry[0])
+            ran.append(None if entry is None else entry.value)
             return Outcome(0, b"\xc0", ((SPACE, J, b"done", 0),))
 
         def knows(self, command: str) -> bool:

@@ -11,7 +11,8 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-StoredEntry = tuple[bytes, int, int]  # value, version, deadline_ms
+from tupelo._unit.stored import StoredEntry
+
 Mutation = tuple[str, bytes, bytes | None, int]  # space, key, value or None, deadline_ms
 Write = tuple[bytes | None, int, Any]  # value or None for a removal, deadline_ms, the entry
 

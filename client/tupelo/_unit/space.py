@@ -81,7 +81,7 @@ class Space(Generic[E]):
         """Version of the entry as it was before this command; 0 when there was none."""
         context = self._enter()
         stored = context.view.get(self.name, self._locate(context, key))
-        return 0 if stored is None else stored[1]
+        return 0 if stored is None else stored.version
 
     def items(self) -> Iterator[tuple[Any, E]]:
         """Keys and entries of the command's partition, in no particular order. They are those at
@@ -99,7 +99,8 @@ class Space(Generic[E]):
         decoded = context.decoded.get(self.name, _NONE_DECODED)
         writes = context.writes.get(self.name, _NO_WRITES)
         entries: list[E] = []
-        for key, (value, _, _) in context.view.items(self.name):
+        for key, stored in context.view.items(self.name):
+            value = stored.value
             if key in writes:
                 continue
             known = decoded.get(key)
@@ -262,7 +263,7 @@ class Space(Generic[E]):
                 assert write[0] is not None
                 return self._decode_value(write[0])
         stored = context.view.get(self.name, key)
-        return None if stored is None else self._decode(context, key, stored[0])
+        return None if stored is None else self._decode(context, key, stored.value)
 
     def _decode(self, context: CommandContext, key: bytes, value: bytes) -> E:
         if not self._shareable:

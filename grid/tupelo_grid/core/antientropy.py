@@ -68,7 +68,7 @@ class Fingerprint:
         for name, held in spaces:
             seed = xxhash.xxh3_64_intdigest(name.encode())
             for key, entry in held.items():
-                line = msgspec.msgpack.encode((key, *entry))
+                line = msgspec.msgpack.encode((key, entry.value, entry.version, entry.deadline_ms))
                 yield xxhash.xxh3_64_intdigest(line, seed), len(line)
 
     def work(self) -> None:

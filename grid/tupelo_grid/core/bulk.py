@@ -118,8 +118,8 @@ def _get(bulk: Bulk, outcome: BulkOutcome, start: int, end: int, primary: Primar
     for i in range(start, end):
         entry = held.get(keys[i])
         if entry is not None:
-            values[i] = entry[0]
-            versions[i] = entry[1]
+            values[i] = entry.value
+            versions[i] = entry.version
 
 
 def _refuse(pending: Pending, outcome: BulkOutcome, group: int, refusal: Refusal) -> None:

@@ -143,8 +143,8 @@ class Evaluator:
                 if entry is None:
                     pending.codes[i] = NOT_FOUND
                 else:
-                    found[i] = entry[0]
-                    told[i] = entry[1]
+                    found[i] = entry.value
+                    told[i] = entry.version
                 if partition.commit != partition.journal.last:
                     _observe(primary, entry, waits)
             elif kind == kinds_of.GET_NEAR and ttl_ms is not None:
@@ -186,7 +186,7 @@ class Evaluator:
             if entry is None:
                 pending.codes[i] = NOT_FOUND
             else:
-                pending.versions[i] = entry[1]
+                pending.versions[i] = entry.version
         elif kind == kinds_of.COUNT:
             pending.values[i] = msgspec.msgpack.encode(len(entries))
         elif kind == kinds_of.SCAN:
@@ -305,7 +305,7 @@ def _observe(primary: Primary, entry: Entry | None, waits: dict[Primary, int]) -
     partition = primary.partition
     if partition.commit == partition.journal.last:
         return
-    newest = partition.journal.last if entry is None else entry[1]
+    newest = partition.journal.last if entry is None else entry.version
     if newest > partition.commit and newest > waits.get(primary, 0):
         waits[primary] = newest
 
@@ -313,12 +313,12 @@ def _observe(primary: Primary, entry: Entry | None, waits: dict[Primary, int]) -
 def _unmet(kind: int, entry: Entry | None, expected: int) -> Result | None:
     """The answer of an operation whose condition does not hold."""
     if kind == kinds_of.PUT_IF_ABSENT:
-        return None if entry is None else (int(ResultCode.EXISTS), entry[1], b"")
+        return None if entry is None else (int(ResultCode.EXISTS), entry.version, b"")
     if kind in (kinds_of.COMPARE_AND_SET, kinds_of.DELETE_IF_VERSION):
         if entry is None:
             # No version, and so none that could be expected: 0 neither.
             return (int(ResultCode.VERSION_MISMATCH), 0, b"")
-        if entry[1] == expected:
+        if entry.version == expected:
             return None
-        return (int(ResultCode.VERSION_MISMATCH), entry[1], b"")
+        return (int(ResultCode.VERSION_MISMATCH), entry.version, b"")
     return (NOT_FOUND, 0, b"") if entry is None else None

@@ -38,7 +38,7 @@ class Deadlines:
         while heap and heap[0][0] <= now_ms and len(removals) < limit:
             deadline, space, key = heapq.heappop(heap)
             entry = spaces.get(space, {}).get(key)
-            if entry is not None and entry[2] == deadline:
+            if entry is not None and entry.deadline_ms == deadline:
                 removals[space, key] = (space, key, None, 0)
         self.next_ms = heap[0][0] if heap else NEVER_MS
         return tuple(removals.values())
@@ -50,10 +50,10 @@ class Deadlines:
 
     def rebuild(self, spaces: Spaces) -> None:
         self._heap = [
-            (entry[2], space, key)
+            (entry.deadline_ms, space, key)
             for space, entries in spaces.items()
             for key, entry in entries.items()
-            if entry[2]
+            if entry.deadline_ms
         ]
         heapq.heapify(self._heap)
         self.next_ms = self._heap[0][0] if self._heap else NEVER_MS

@@ -145,8 +145,8 @@ class Loads:
         mutations: list[Mutation] = []
         for key, row in rows.items():
             entry = entries.get(key)
-            newest = removals.newest(space, key) if entry is None else entry[1]
-            if row is None if entry is None else row == (entry[0], entry[2]):
+            newest = removals.newest(space, key) if entry is None else entry.version
+            if row is None if entry is None else row == (entry.value, entry.deadline_ms):
                 taken.same += 1
             elif newest > fence.cursor or (entry is not None and not replace):
                 taken.newer += 1

@@ -29,9 +29,9 @@ def get_near(pending: Pending, i: int, name: str, primary: Primary, now_ms: int)
     if entry is None:
         pending.codes[i] = _NOT_FOUND
     else:
-        value = entry[0]
-        pending.versions[i] = entry[1]
+        value = entry.value
+        pending.versions[i] = entry.version
         # One past its deadline has been removed before this.
-        lives_ms = max(1, entry[2] - now_ms) if entry[2] else 0
+        lives_ms = max(1, entry.deadline_ms - now_ms) if entry.deadline_ms else 0
     pending.values[i] = _pack((value, lives_ms, primary.epoch, partition.journal.last))
     return entry

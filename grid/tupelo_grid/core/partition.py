@@ -94,7 +94,7 @@ class Partition:
         else:
             size = RECORD_OVERHEAD_BYTES + len(key) + len(value)
             sequence = self.journal.append(record, epoch, size)
-            entries[key] = (value, sequence, deadline_ms)
+            entries[key] = Entry(value, sequence, deadline_ms)
             if deadline_ms:
                 self.deadlines.add(deadline_ms, space, key)
         state = self.sessions.states.get(session)
@@ -139,7 +139,7 @@ class Partition:
                 entries.pop(key, None)
                 size += len(key)
                 continue
-            entries[key] = (value, sequence, deadline_ms)
+            entries[key] = Entry(value, sequence, deadline_ms)
             size += len(key) + len(value)
             if deadline_ms:
                 self.deadlines.add(deadline_ms, space, key)
@@ -161,8 +161,8 @@ class Partition:
                 self.spaces[space].pop(key, None)
             else:
                 self.spaces[space][key] = entry
-                if entry[2]:
-                    self.deadlines.add(entry[2], space, key)
+                if entry.deadline_ms:
+                    self.deadlines.add(entry.deadline_ms, space, key)
         if record[0] == WRITE and record[1]:
             self.sessions.undo(record, table_undo)
         elif record[0] == SESSION_EVICT:
@@ -191,7 +191,7 @@ class Partition:
         for space, entries in self.spaces.items():
             seed = xxhash.xxh3_64_intdigest(space.encode())
             for key, entry in entries.items():
-                line = msgspec.msgpack.encode((key, *entry))
+                line = msgspec.msgpack.encode((key, entry.value, entry.version, entry.deadline_ms))
                 total += xxhash.xxh3_64_intdigest(line, seed)
         sessions = msgspec.msgpack.encode((self.sessions.evicted_through, self.sessions.dump()))
         return (total + xxhash.xxh3_64_intdigest(sessions)) & 0xFFFF_FFFF_FFFF_FFFF
@@ -203,9 +203,9 @@ class Partition:
         assert self.persisted <= self.commit or not self.commit, "persisted beyond commit"
         assert len(self._undo) <= self.journal.last, "more undo than records"
         for entries in self.spaces.values():
-            for value, version, _ in entries.values():
-                assert isinstance(value, bytes)
-                assert 0 < version <= self.journal.last, "an entry from the future"
+            for entry in entries.values():
+                assert isinstance(entry.value, bytes)
+                assert 0 < entry.version <= self.journal.last, "an entry from the future"
 
 
 def _evicted(record: Record) -> list[int]:

@@ -24,9 +24,9 @@ def scan(
     page: list[tuple[bytes, bytes, int]] = []
     size = 0
     for key in heapq.nsmallest(min(limit, SCAN_LIMIT_MAX), candidates):
-        value, version, _ = entries[key]
-        page.append((key, value, version))
-        size += len(key) + len(value)
+        entry = entries[key]
+        page.append((key, entry.value, entry.version))
+        size += len(key) + len(entry.value)
         if size >= SCAN_BYTES_MAX:
             break
     return page

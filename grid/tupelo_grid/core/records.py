@@ -1,6 +1,6 @@
-"""The shapes of data inside a partition. Plain tuples: they are made once an operation.
+"""The shapes of data inside a partition. Records are plain tuples: they are made once an operation.
 
-    Entry     (value, version, deadline_ms)
+    Entry     value, version, deadline_ms
     Mutation  (space, key, value or None for a removal, deadline_ms)
     Record    (kind, session, op_number, floor, result, mutations)
 
@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from typing import Final
 
-Entry = tuple[bytes, int, int]
+from tupelo._unit.stored import StoredEntry
+
+Entry = StoredEntry
 Mutation = tuple[str, bytes, bytes | None, int]
 Result = tuple[int, int, bytes]  # (ResultCode, version, value)
 Record = tuple[int, int, int, int, Result | None, tuple[Mutation, ...]]

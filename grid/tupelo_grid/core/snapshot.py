@@ -61,8 +61,19 @@ class Snapshot:
         )
         yield encode((HEAD, head))
         for space, rows in self._entries:
-            for part in _by_bytes(rows, lambda row: len(row[0]) + len(row[1][0])):
-                yield encode((ENTRIES, (space, [(key, *entry) for key, entry in part])))
+            for part in _by_bytes(rows, lambda row: len(row[0]) + len(row[1].value)):
+                yield encode(
+                    (
+                        ENTRIES,
+                        (
+                            space,
+                            [
+                                (key, entry.value, entry.version, entry.deadline_ms)
+                                for key, entry in part
+                            ],
+                        ),
+                    )
+                )
         for part in _by_bytes(self._sessions, lambda row: 40 * (1 + len(row[2]))):
             yield encode((SESSIONS, part))
         for part in _by_bytes(self._tail, _record_size):
@@ -127,7 +138,7 @@ class SnapshotBuilder:
             if kind == ENTRIES:
                 space, rows = payload
                 held: dict[bytes, Entry] = partition.spaces.setdefault(space, {})
-                held.update((row[0], (row[1], row[2], row[3])) for row in rows)
+                held.update((row[0], Entry(row[1], row[2], row[3])) for row in rows)
             elif kind == SESSIONS:
                 sessions.extend(payload)
             elif kind == RECORDS:

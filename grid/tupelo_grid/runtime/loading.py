@@ -17,6 +17,7 @@ from tupelo_grid.core.clock import Clock
 from tupelo_grid.core.dedupe import session_now
 from tupelo_grid.core.loads import Fence
 from tupelo_grid.core.partition import Partition
+from tupelo_grid.core.records import Entry
 from tupelo_grid.core.table import Versioned
 from tupelo_grid.core.unit import Unit
 from tupelo_grid.messaging.pump_backoff import Backoff
@@ -133,4 +134,4 @@ def _put(partitions: Mapping[int, Partition], chunk: pb.LoadChunk) -> None:
     )
     for number, key, value, version, deadline_ms in rows:
         held = partitions[number].spaces.setdefault(chunk.space, {})
-        held[key] = (value, version, deadline_ms)
+        held[key] = Entry(value, version, deadline_ms)
