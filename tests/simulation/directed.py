@@ -223,7 +223,46 @@ def fenced_learner() -> str:
     return "" if growth.lease_guard == "c#3" else "a growth that no lease guards"
 
 
+def broken_snapshot() -> str:
+    """A stream breaks in the middle of a snapshot: the next one brings the rest, and only that."""
+    source = _partition(1)
+    source.append(
+        (1, 0, 0, 0, None, tuple(("s", b"%d" % n, b"v" * 40_000, 0) for n in range(99))), 1
+    )
+    source.advance_commit(2)
+    source.persisted = 2
+    source.journal.trim(2)
+    receiver = Receiver("b#2", {}, {}, lambda number, epoch: None)
+    link = Link("a#1", "b#2")
+    progress = Progress(source, 1, 7, link)
+    sent: list[int] = []
+    for stream in (1, 2):
+        link.open(stream)
+        progress.probe()
+        for _ in range(3 if stream == 1 else 30):
+            frame = link.flush(0.0, 1e9)
+            if frame is None:
+                break
+            sent += [chunk.index for chunk in frame.snapshots]
+            ack = receiver.receive(frame)
+            assert ack is not None
+            for position in ack.positions:
+                progress.position(position)
+            for done in link.acknowledged(ack.position, 0.0):
+                for carried, generation, sequence in done.marks:
+                    if carried.generation == generation:
+                        carried.settled(sequence)
+        if stream == 1:
+            link.close()
+            progress.reset()
+    replica = receiver.replicas.get(0)
+    if replica is None or replica.digest() != source.digest():
+        return f"the replica is not what it was made from; chunks sent: {sent}"
+    return "" if sent == sorted(set(sent)) else f"chunks were sent twice: {sent}"
+
+
 SCRIPTS = (
+    broken_snapshot,
     late_snapshot,
     late_answer,
     early_learner,

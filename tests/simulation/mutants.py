@@ -54,6 +54,7 @@ class Original:
     catch_up = Receiver._catch_up
     reset = Progress.reset
     position = Progress.position
+    resume_snapshot = Progress._resume_snapshot
     advance_commit = Partition.advance_commit
     wait_persisted = PersistWaits.persisted
     source_persisted = UnitPumpSource.persisted
@@ -320,6 +321,11 @@ def stale_generation(self: Any) -> None:
     self.generation = 0
 
 
+def resume_too_far(self: Any, answer: Any) -> bool:
+    answer.next_chunk += 1
+    return Original.resume_snapshot(self, answer)
+
+
 def late_answer(self: Any, answer: Any) -> None:
     answer.epoch = self.epoch
     Original.position(self, answer)
@@ -327,8 +333,8 @@ def late_answer(self: Any, answer: Any) -> None:
 
 def stale_table(self: Any, number: int, revision: int) -> None:
     self.replicas.pop(number, None)
+    self._building.pop(number, None)
     for inbound in self.inbound.values():
-        inbound.builders.pop(number, None)
         if number in inbound.accepted:
             inbound.accepted.discard(number)
             inbound.refused.add(number)

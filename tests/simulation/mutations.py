@@ -15,6 +15,7 @@ from unittest import mock
 
 from tests.simulation import mutants as m
 from tests.simulation.directed import (
+    broken_snapshot,
     cut_floor,
     early_learner,
     fenced_learner,
@@ -293,6 +294,12 @@ MUTATIONS = [
         "positions told in an earlier epoch count",
         on("progress.Progress.position", m.late_answer),
         directed=late_answer,
+    ),
+    Mutation(
+        "resume_too_far",
+        "a snapshot that broke off goes on one chunk too far",
+        on("progress.Progress._resume_snapshot", m.resume_too_far),
+        directed=broken_snapshot,
     ),
     Mutation(
         "stale_table",

@@ -66,6 +66,7 @@ class Plan:
     may_lose: bool = False
     disk: bool = False
     brief_min: int = 0
+    snapshot_breaks: float = 0.0
     loss: float = 0.0
     repeat: float = 0.0
     slow: float = 0.0
@@ -116,6 +117,7 @@ def draw(seed: int, rng: random.Random) -> Plan:
         ),
         small={name: rng.choice(values) for name, values in SMALL.items()},
         brief_min=rng.choice((0, 0, 1, 2)),
+        snapshot_breaks=rng.choice((0.0, 0.1, 0.4)),
     )
 
 

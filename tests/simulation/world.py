@@ -196,6 +196,15 @@ class World:
     def send_frame(self, process: Process, frame: Frame) -> None:
         target = self.units.get(frame.receiver)
         place = (frame.sender, frame.receiver)
+        if frame.snapshots and self.loop.now < self.plan.load_until_s:
+            # In the middle of a snapshot the connection breaks, before a chunk or behind one.
+            chance = self._told.random()
+            if chance < self.plan.snapshot_breaks:
+                if chance < self.plan.snapshot_breaks / 2 and target is not None:
+                    self.loop.after(0.0, target.deliver, frame.receiver, target.on_frame, frame)
+                self.note(f"the stream from {frame.sender} to {frame.receiver} breaks")
+                self._break(*place)
+                return
         if target is not None and place not in self._broken:
             arrive = (target.deliver, frame.receiver, target.on_frame, frame)
             if self.net.send(process.name, target.name, *arrive, stream=True):

@@ -183,8 +183,9 @@ class Grid:
                 continue
             gone = set(old.config.in_sync) - set(new.in_sync)
             assert gone <= self.seen_dead, "the controller took somebody out who may live"
-            # A load that broke off may be done by anybody.
-            anew = old.config.load and old.config.state is PartitionState.LOST
+            # What the store has whole may be loaded by anybody.
+            stored = old.config.load or old.config.epoch - 1 in old_view.stored.get(partition, ())
+            anew = stored and new.load and old.config.state is PartitionState.LOST
             assert anew or set(new.in_sync) <= set(old.config.in_sync), "it let somebody in"
             assert not gone or new.epoch > old.config.epoch
             if new.primary == old.config.primary:

@@ -72,7 +72,9 @@ def test_a_frame_comes_back_as_it_was(frame: Frame) -> None:
     assert decode_frame(pb.ReplicationFrame.FromString(wire)) == frame
 
 
-positions = st.builds(Position, small, small, st.booleans(), small, small, pairs)
+positions = st.builds(
+    Position, small, small, st.booleans(), small, small, pairs, st.booleans(), u64, small
+)
 
 
 @given(st.builds(Ack, names, names, u64, u64, st.booleans(), st.lists(positions, max_size=3)))

@@ -111,7 +111,7 @@ class ReplicationAck(_message.Message):
     def __init__(self, grid_id: _Optional[bytes] = ..., sender: _Optional[str] = ..., receiver: _Optional[str] = ..., stream_id: _Optional[int] = ..., position: _Optional[int] = ..., reset: bool = ..., positions: _Optional[_Iterable[_Union[PartitionPosition, _Mapping]]] = ...) -> None: ...
 
 class PartitionPosition(_message.Message):
-    __slots__ = ("partition", "epoch", "refused", "last_sequence", "cut_base", "damaged", "run_starts", "run_epochs")
+    __slots__ = ("partition", "epoch", "refused", "last_sequence", "cut_base", "damaged", "run_starts", "run_epochs", "snapshot_id", "next_chunk")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
@@ -120,6 +120,8 @@ class PartitionPosition(_message.Message):
     DAMAGED_FIELD_NUMBER: _ClassVar[int]
     RUN_STARTS_FIELD_NUMBER: _ClassVar[int]
     RUN_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
+    NEXT_CHUNK_FIELD_NUMBER: _ClassVar[int]
     partition: int
     epoch: int
     refused: bool
@@ -128,4 +130,6 @@ class PartitionPosition(_message.Message):
     damaged: bool
     run_starts: _containers.RepeatedScalarFieldContainer[int]
     run_epochs: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, partition: _Optional[int] = ..., epoch: _Optional[int] = ..., refused: bool = ..., last_sequence: _Optional[int] = ..., cut_base: _Optional[int] = ..., damaged: bool = ..., run_starts: _Optional[_Iterable[int]] = ..., run_epochs: _Optional[_Iterable[int]] = ...) -> None: ...
+    snapshot_id: int
+    next_chunk: int
+    def __init__(self, partition: _Optional[int] = ..., epoch: _Optional[int] = ..., refused: bool = ..., last_sequence: _Optional[int] = ..., cut_base: _Optional[int] = ..., damaged: bool = ..., run_starts: _Optional[_Iterable[int]] = ..., run_epochs: _Optional[_Iterable[int]] = ..., snapshot_id: _Optional[int] = ..., next_chunk: _Optional[int] = ...) -> None: ...

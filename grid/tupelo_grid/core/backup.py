@@ -26,7 +26,6 @@ class Inbound:
     position: int = 0
     accepted: set[int] = field(default_factory=set)
     refused: set[int] = field(default_factory=set)
-    builders: dict[int, SnapshotBuilder] = field(default_factory=dict)
 
 
 def _no_audit(sender: str, held: Partition, audit: tuple[int, int, int, int, int]) -> None:
@@ -58,6 +57,9 @@ class Receiver:
         self.withheld: Container[int] = ()
         # Replicas that differ from their primary's at the same record.
         self._damaged: set[int] = set()
+        # Snapshots of which we have the beginning. They outlive their stream, so that the next one
+        # of the same sender goes on with them.
+        self._building: dict[int, SnapshotBuilder] = {}
         self._members: dict[int, int] = {}
         self._dropped: dict[int, int] = {}
 
@@ -71,8 +73,8 @@ class Receiver:
         self._dropped[number] = revision
         self.replicas.pop(number, None)
         self._damaged.discard(number)
+        self._building.pop(number, None)
         for inbound in self.inbound.values():
-            inbound.builders.pop(number, None)
             if number in inbound.accepted:
                 inbound.accepted.discard(number)
                 inbound.refused.add(number)
@@ -81,6 +83,10 @@ class Receiver:
         """Drops the streams of senders that have no lease any more; a late frame begins anew."""
         for sender in [sender for sender in self.inbound if sender not in living]:
             del self.inbound[sender]
+        for number, builder in list(self._building.items()):
+            sender, epoch = builder.origin
+            if sender not in living or epoch != self.epochs.get(number):
+                del self._building[number]
 
     def damaged(self, number: int, sender: str) -> None:
         """Our replica is not what it should be: its primary has to send it anew."""
@@ -104,9 +110,9 @@ class Receiver:
         if frame.position <= inbound.position:
             return self._ack(frame.sender, inbound, [])
         inbound.position = frame.position
-        answers = [self._probe(inbound, *probe) for probe in frame.probes]
+        answers = [self._probe(frame.sender, inbound, *probe) for probe in frame.probes]
         for chunk in frame.snapshots:
-            self._snapshot(inbound, chunk)
+            self._snapshot(frame.sender, inbound, chunk)
         for catch_up in frame.catch_ups:
             self._catch_up(inbound, catch_up)
         if frame.records:
@@ -157,15 +163,20 @@ class Receiver:
             self.epochs[number] = epoch
         return True
 
-    def _probe(self, inbound: Inbound, number: int, epoch: int, revision: int) -> Position:
+    def _probe(
+        self, sender: str, inbound: Inbound, number: int, epoch: int, revision: int
+    ) -> Position:
         inbound.refused.discard(number)
         inbound.accepted.discard(number)
-        inbound.builders.pop(number, None)
         if number in self.withheld or not self._current(inbound, number, epoch):
             inbound.refused.discard(number)
             return self._position(number, refused=True)
         self._members[number] = max(revision, self._members.get(number, 0))
-        return self._position(number, refused=False)
+        position = self._position(number, refused=False)
+        builder = self._building.get(number)
+        if builder is not None and builder.origin == (sender, epoch):
+            position.snapshot_id, position.next_chunk = builder.snapshot_id, builder.next_index
+        return position
 
     def _is_member(self, inbound: Inbound, number: int) -> bool:
         """Refuses what was sent before its sender knew that we are no member any more: a replica
@@ -205,6 +216,7 @@ class Receiver:
             partition.append(record, epoch_at(catch_up.runs, sequence))
         partition.advance_commit(catch_up.commit)
         inbound.accepted.add(number)
+        self._building.pop(number, None)
 
     def _append(self, inbound: Inbound, frame: Frame) -> None:
         accepted, epochs, replicas = inbound.accepted, self.epochs, self.replicas
@@ -218,22 +230,24 @@ class Receiver:
             accepted.discard(number)
             inbound.refused.add(number)
 
-    def _snapshot(self, inbound: Inbound, chunk: SnapshotChunk) -> None:
+    def _snapshot(self, sender: str, inbound: Inbound, chunk: SnapshotChunk) -> None:
         number = chunk.partition
         if number in inbound.refused or not self._current(inbound, number, chunk.epoch):
             return
         if not self._is_member(inbound, number):
             return
-        builder = inbound.builders.get(number)
-        if builder is None or builder.snapshot_id != chunk.snapshot_id:
-            builder = inbound.builders[number] = SnapshotBuilder(chunk.snapshot_id, number)
+        builder, origin = self._building.get(number), (sender, chunk.epoch)
+        if builder is None or (builder.snapshot_id, builder.origin) != (chunk.snapshot_id, origin):
+            builder = self._building[number] = SnapshotBuilder(chunk.snapshot_id, number, origin)
+        if chunk.index < builder.next_index:
+            return  # it is there already, and comes again
         try:
             builder.add(chunk.index, chunk.body, chunk.crc)
             if chunk.last:
-                del inbound.builders[number]
+                del self._building[number]
                 self._install(builder.build())
         except SnapshotError:
-            inbound.builders.pop(number, None)
+            self._building.pop(number, None)
             inbound.refused.add(number)
 
     def _install(self, received: Partition) -> None:

@@ -16,7 +16,9 @@ import msgspec
 from tupelo_grid.core.rejoin import without_behind
 from tupelo_grid.core.statestore import TXN_OPERATIONS_MAX, Txn
 from tupelo_grid.core.table import (
+    DRAINED_PREFIX,
     FENCED,
+    STORED_PREFIX,
     Lease,
     PartitionConfig,
     PartitionState,
@@ -86,11 +88,13 @@ def promote_returned(view: View, members: Members, lengths: JournalLengths) -> l
 
 
 def reload_lost(view: View, members: Members) -> list[Txn]:
-    """LOST partitions whose load from the store was broken off, to be loaded by somebody else.
+    """LOST partitions that are in the store as a whole, to be loaded by somebody.
 
-    Nobody answers for a partition before its load is noted, so all that was ever acknowledged is in
-    the store still, and nothing is given up. Those who were to load it are fenced once more, as in
-    `_forced`.
+    Either their load was broken off: nobody answers for a partition before its load is noted, so
+    all that was ever acknowledged is in the store still. Or their last primary has stopped, and
+    said when it answered nothing any more that the store has all of it; it was the primary of the
+    epoch before the one that was lost, so nobody can have answered since. Nothing is given up. Who
+    held the partition is fenced once more, as in `_forced`.
     """
     able = sorted(name for name in members.live if not members.draining(name))
     if not able:
@@ -101,7 +105,8 @@ def reload_lost(view: View, members: Members) -> list[Txn]:
     fenced: set[str] = set()
     for partition, versioned in sorted(view.parts.items()):
         config = versioned.config
-        if config.state is not PartitionState.LOST or not config.load:
+        stored = config.load or config.epoch - 1 in view.stored.get(partition, ())
+        if config.state is not PartitionState.LOST or not stored:
             continue
         gone = holders(config)
         if not all(_is_gone(view, members, one) and not load[one] for one in gone):
@@ -120,7 +125,7 @@ def reload_lost(view: View, members: Members) -> list[Txn]:
     for one in sorted(fenced):
         conditions.append((lease_key(one), _lease_revision(view, one)))
         puts[lease_key(one)] = _fenced_lease(view, one)
-    return [Txn(conditions, puts, reason=f"load {count} partitions again, whose load broke off")]
+    return [Txn(conditions, puts, reason=f"load {count} partitions, which the store has whole")]
 
 
 def _is_gone(view: View, members: Members, incarnation: str) -> bool:
@@ -151,10 +156,15 @@ def forget_fenced(view: View) -> list[Txn]:
     for versioned in view.parts.values():
         mentioned |= holders(versioned.config)
     return [
-        Txn([(lease_key(dead), held.revision)], {}, [lease_key(dead)], f"forget {dead}")
+        Txn([(lease_key(dead), held.revision)], {}, _keys_of(dead, view), f"forget {dead}")
         for dead, held in sorted(view.leases.items())
         if held.lease.fenced and dead not in mentioned
     ]
+
+
+def _keys_of(dead: str, view: View) -> list[str]:
+    words = [f"{prefix}{dead}" for prefix in (DRAINED_PREFIX, STORED_PREFIX)]
+    return [lease_key(dead), *(words if dead in view.words else ())]
 
 
 @dataclass(frozen=True, slots=True)

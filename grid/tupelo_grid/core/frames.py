@@ -67,7 +67,8 @@ class Position:
 
     `refused`: the frame acknowledged did not take effect for the partition, as `epoch` is newer or
     the journals do not meet. `damaged`: the replica is not what its journal says, and needs a
-    snapshot.
+    snapshot. `snapshot_id`, `next_chunk`: the receiver has the beginning of that snapshot, of the
+    sender's and of this epoch, up to that chunk; 0: of none.
     """
 
     partition: int
@@ -77,6 +78,8 @@ class Position:
     cut_base: int
     runs: list[Run]
     damaged: bool = False
+    snapshot_id: int = 0
+    next_chunk: int = 0
 
 
 @dataclass(slots=True)

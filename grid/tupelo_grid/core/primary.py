@@ -232,6 +232,9 @@ class Primary:
             for progress in self.replicas:
                 if progress.streaming:
                     progress.link.commits.append((self.number, self.epoch, *told))
+        if full:
+            for progress in self.replicas:
+                progress.let_go()
         if full or partition.journal.bytes > JOURNAL_KEEP_BYTES:
             partition.journal.trim(self.journal_floor())
 

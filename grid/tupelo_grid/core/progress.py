@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from enum import Enum
 
@@ -14,7 +15,8 @@ from tupelo_grid.core.snapshot import Snapshot
 
 CATCH_UP_RECORDS_MAX = 1024
 CATCH_UP_BYTES_MAX = 1024 * 1024
-# Chunks of one snapshot that may be on their way at once: bounds memory on both sides.
+# Chunks of one snapshot that may be on their way at once: bounds memory on both sides. They are
+# kept until they are acknowledged, for a stream that breaks.
 SNAPSHOT_CHUNKS_IN_FLIGHT_MAX = 4
 
 
@@ -49,7 +51,7 @@ class Progress:
         "_partition",
         "_snapshot",
         "_snapshot_id",
-        "_unacked_chunks",
+        "_unacked",
         "acked",
         "epoch",
         "generation",
@@ -77,7 +79,7 @@ class Progress:
         self._lookahead: bytes | None = None
         self._chunk_index = 0
         self._snapshot_id = 0
-        self._unacked_chunks = 0
+        self._unacked: deque[SnapshotChunk] = deque()
 
     @property
     def streaming(self) -> bool:
@@ -88,27 +90,35 @@ class Progress:
         """The journal must keep what follows this sequence for the replica; None: nothing."""
         if self.phase is Phase.CATCHING_UP:
             return self.acked
-        if self.phase is Phase.SNAPSHOT and self._snapshot is not None:
-            return self._snapshot.sequence
-        return None
+        # Also of one that broke off: it goes on as soon as there is a stream again.
+        return None if self._snapshot is None else self._snapshot.sequence
 
     def reset(self) -> None:
-        """Forgets how far the replica came: the stream broke, or the role is over."""
+        """Forgets how far the replica came: the stream broke, or the role is over. Of a snapshot
+        that it broke off the replica has a beginning, so the rest is kept."""
         self.generation += 1
         self.phase = Phase.IDLE
         self.acked = self.sent = 0
-        self._snapshot = None
-        self._chunks = iter(())
 
     def probe(self) -> None:
         """Starts over by asking where the replica's journal ends."""
-        self.retire()
+        self._take_back()
         if self.link.up:
             self.phase = Phase.PROBING
             self.probed = self.revision
             self.link.probes.append((self.partition, self.epoch, self.revision))
 
     def retire(self) -> None:
+        """The role is over, or the replica no member any more."""
+        self._take_back()
+        self._end_snapshot()
+
+    def let_go(self) -> None:
+        """There is no room to keep anything for a snapshot that broke off: it begins again."""
+        if self.phase is not Phase.SNAPSHOT:
+            self._end_snapshot()
+
+    def _take_back(self) -> None:
         """Takes back what is queued for the replica: it would not meet what is there."""
         self.reset()
         link = self.link
@@ -129,13 +139,13 @@ class Progress:
         if self.phase is not Phase.PROBING or answer.epoch != self.epoch:
             return
         journal = self._partition.journal
-        if answer.damaged:
-            self._start_snapshot()
-            return
         point = common_point(journal.runs, journal.last, answer.runs, answer.last)
-        if point < journal.base or (point < answer.last and point < answer.cut_base):
-            self._start_snapshot()
+        cannot_cut = point < answer.last and point < answer.cut_base
+        if answer.damaged or point < journal.base or cannot_cut:
+            if not self._resume_snapshot(answer):
+                self._start_snapshot()
             return
+        self._end_snapshot()
         self.acked = self.sent = point
         self._catch_up()
 
@@ -170,13 +180,37 @@ class Progress:
         self._lookahead = next(self._chunks, None)
         self._chunk_index = 0
         self.link.snapshots_made += 1
-        self._snapshot_id = self.link.snapshots_made
-        self._unacked_chunks = 0
+        # Of no other snapshot of ours, also when the link was forgotten and made again in between.
+        self._snapshot_id = self.link.stream_id << 32 | self.link.snapshots_made
+        self._unacked.clear()
         self._send_chunks()
+
+    def _resume_snapshot(self, answer: Position) -> bool:
+        """Goes on with a snapshot that broke off, where we have all that the replica lacks."""
+        snapshot, unacked = self._snapshot, self._unacked
+        if snapshot is None or answer.snapshot_id != self._snapshot_id:
+            return False
+        kept_from = self._chunk_index - len(unacked)
+        if not kept_from <= answer.next_chunk <= self._chunk_index:
+            return False
+        whole = answer.next_chunk == self._chunk_index and self._lookahead is None
+        if whole or snapshot.sequence < self._partition.journal.base:
+            return False
+        while unacked and unacked[0].index < answer.next_chunk:
+            unacked.popleft()
+        self.phase = Phase.SNAPSHOT
+        self.link.snapshots.extend([(self, chunk) for chunk in unacked])
+        self._send_chunks()
+        return True
+
+    def _end_snapshot(self) -> None:
+        self._snapshot, self._lookahead = None, None
+        self._chunks = iter(())
+        self._unacked.clear()
 
     def _send_chunks(self) -> None:
         """All chunks on their way are in one frame: the next ones follow its acknowledgement."""
-        while self._lookahead is not None and self._unacked_chunks < SNAPSHOT_CHUNKS_IN_FLIGHT_MAX:
+        while self._lookahead is not None and len(self._unacked) < SNAPSHOT_CHUNKS_IN_FLIGHT_MAX:
             body, self._lookahead = self._lookahead, next(self._chunks, None)
             chunk = SnapshotChunk(
                 partition=self.partition,
@@ -188,7 +222,7 @@ class Progress:
                 body=body,
             )
             self._chunk_index += 1
-            self._unacked_chunks += 1
+            self._unacked.append(chunk)
             self.link.snapshots.append((self, chunk))
 
     def settled(self, sequence: int) -> bool:
@@ -199,11 +233,11 @@ class Progress:
             self.acked = sequence
             return True
         if self.phase is Phase.SNAPSHOT:
-            self._unacked_chunks = 0
+            self._unacked.clear()
             self._send_chunks()
-            if self._lookahead is None and self._unacked_chunks == 0 and self._snapshot:
+            if self._lookahead is None and not self._unacked and self._snapshot:
                 self.acked = self.sent = self._snapshot.sequence
-                self._snapshot = None
+                self._end_snapshot()
                 self._catch_up()
                 return True
             return False

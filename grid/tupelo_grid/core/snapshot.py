@@ -100,11 +100,13 @@ def _by_bytes(rows: list[Any], size: Any) -> Iterator[list[Any]]:
 class SnapshotBuilder:
     """The incoming side: takes chunks in order, then makes the partition in one go.
 
-    Until `build`, the replica keeps what it has: it may be the last holder of something.
+    Until `build`, the replica keeps what it has: it may be the last holder of something. `origin`:
+    (sender, epoch); it and the snapshot's number say which bytes a chunk has.
     """
 
-    def __init__(self, snapshot_id: int, number: int) -> None:
+    def __init__(self, snapshot_id: int, number: int, origin: tuple[str, int] = ("", 0)) -> None:
         self.snapshot_id = snapshot_id
+        self.origin = origin
         self.next_index = 0
         self._number = number
         self._chunks: list[bytes] = []

@@ -6,6 +6,7 @@ Keys of the state store (values are JSON):
     part/<p>                PartitionConfig, p in decimal
     lease/<incarnation>     Lease
     drained/<incarnation>   {partition: epoch}: it stopped as their primary, all in the store
+    stored/<incarnation>    likewise, and nothing acknowledged is anywhere else
     space/<name>            tupelo.schema.SpaceSchema
     command/<name>          what a processing unit says of its command
     next_incarnation        decimal counter
@@ -25,6 +26,7 @@ GRID_KEY = "grid"
 PART_PREFIX = "part/"
 LEASE_PREFIX = "lease/"
 DRAINED_PREFIX = "drained/"
+STORED_PREFIX = "stored/"
 SPACE_PREFIX = "space/"
 COMMAND_PREFIX = "command/"
 NEXT_INCARNATION_KEY = "next_incarnation"

@@ -9,15 +9,18 @@ from tupelo_grid.core.membership import LeaseObserver
 from tupelo_grid.core.placement import UnitInfo
 from tupelo_grid.core.statestore import KeyValue, Snapshot
 from tupelo_grid.core.table import (
+    DRAINED_PREFIX,
     GRID_KEY,
     LEASE_PREFIX,
     MALFORMED,
     PART_PREFIX,
+    STORED_PREFIX,
     GridInfo,
     Lease,
     PartitionConfig,
     Versioned,
     decode_config,
+    decode_drained,
     decode_grid,
     decode_lease,
 )
@@ -31,13 +34,21 @@ class VersionedLease:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The state store as of one revision. `malformed`: keys that could not be decoded."""
+    """The state store as of one revision.
+
+    Attributes:
+        malformed: keys that could not be decoded.
+        stored: by partition, epochs whose primary has stopped with all of it in the store.
+        words: incarnations that have left marks of their stopping.
+    """
 
     revision: int
     grid: GridInfo | None
     parts: Mapping[int, Versioned]
     leases: Mapping[str, VersionedLease]
     malformed: tuple[str, ...] = ()
+    stored: Mapping[int, Collection[int]] = field(default_factory=dict)
+    words: Collection[str] = ()
 
     def lease_revisions(self) -> dict[str, int]:
         return {incarnation: held.revision for incarnation, held in self.leases.items()}
@@ -56,6 +67,8 @@ class ViewReader:
         leases: dict[str, VersionedLease] = {}
         grid: GridInfo | None = None
         malformed: list[str] = []
+        stored: dict[int, set[int]] = {}
+        words: set[str] = set()
         for key in sorted(snapshot.entries):
             kv = snapshot.entries[key]
             try:
@@ -65,11 +78,16 @@ class ViewReader:
                     leases[key[len(LEASE_PREFIX) :]] = self._lease(key, kv)
                 elif key == GRID_KEY:
                     grid = decode_grid(kv.value)
+                elif key.startswith(STORED_PREFIX):
+                    for partition, epoch in decode_drained(kv.value).items():
+                        stored.setdefault(partition, set()).add(epoch)
+                if key.startswith((STORED_PREFIX, DRAINED_PREFIX)):
+                    words.add(key.partition("/")[2])
             except MALFORMED:
                 malformed.append(key)
         self._parts = {k: v for k, v in self._parts.items() if k in snapshot.entries}
         self._leases = {k: v for k, v in self._leases.items() if k in snapshot.entries}
-        return View(snapshot.revision, grid, parts, leases, tuple(malformed))
+        return View(snapshot.revision, grid, parts, leases, tuple(malformed), stored, words)
 
     def _part(self, key: str, kv: KeyValue) -> Versioned:
         known = self._parts.get(key)

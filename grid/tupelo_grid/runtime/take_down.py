@@ -21,6 +21,7 @@ from tupelo_grid.core.table import (
     GRID_KEY,
     LEASE_PREFIX,
     PART_PREFIX,
+    STORED_PREFIX,
     decode_config,
     decode_drained,
     decode_grid,
@@ -76,7 +77,8 @@ async def finish(store: StateStore) -> None:
         if decode_config(snapshot.entries[key].value).epoch <= base
     ]
     if gone:
-        gone += [*_keys(snapshot, LEASE_PREFIX), *_keys(snapshot, DRAINED_PREFIX)]
+        for prefix in (LEASE_PREFIX, DRAINED_PREFIX, STORED_PREFIX):
+            gone += _keys(snapshot, prefix)
     for start in range(0, len(gone), TXN_OPERATIONS_MAX):
         await store.txn([], {}, gone[start : start + TXN_OPERATIONS_MAX])
 

@@ -29,11 +29,9 @@ from tupelo_grid.core.near_source import UnitNearSource
 from tupelo_grid.core.persist_waits import PersistWaits
 from tupelo_grid.core.pump_source import UnitPumpSource
 from tupelo_grid.core.table import (
-    DRAINED_PREFIX,
     FENCED,
     Lease,
     encode,
-    encode_drained,
     lease_key,
 )
 from tupelo_grid.core.unit import Unit
@@ -45,6 +43,7 @@ from tupelo_grid.runtime.declaring import publish
 from tupelo_grid.runtime.disk import Journaling, Opened, open_journal
 from tupelo_grid.runtime.errors import FatalStartError
 from tupelo_grid.runtime.leasing import LeaseLoop
+from tupelo_grid.runtime.leaving import last_words
 from tupelo_grid.runtime.loading import Loader
 from tupelo_grid.runtime.names import Names
 from tupelo_grid.runtime.process import Announce
@@ -277,13 +276,11 @@ class UnitProcess:
 
         The lease is given up in the same step, so that nobody waits for it.
         """
-        puts = {lease_key(self._incarnation): encode(replace(lease.lease, nonce=FENCED))}
         left = await self.pump.drain(self._config.drain_s)
         if left:
             log.warning("%d records have not reached the store", left)
-        else:
-            epochs = {number: one.epoch for number, one in self.unit.primaries.items() if one.ready}
-            puts[f"{DRAINED_PREFIX}{self._incarnation}"] = encode_drained(epochs)
+        puts = await last_words(self._config, self.unit, self._schemas, drained=not left)
+        puts[lease_key(self._incarnation)] = encode(replace(lease.lease, nonce=FENCED))
         try:
             await self._store.txn([], puts)
         except StoreError as error:

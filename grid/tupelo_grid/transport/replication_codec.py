@@ -171,6 +171,8 @@ def encode_ack(ack: Ack, grid_id: bytes) -> pb.ReplicationAck:
                 cut_base=one.cut_base,
                 run_starts=[start for start, _ in one.runs],
                 run_epochs=[epoch for _, epoch in one.runs],
+                snapshot_id=one.snapshot_id,
+                next_chunk=one.next_chunk,
             )
             for one in ack.positions
         ],
@@ -189,6 +191,8 @@ def decode_ack(message: pb.ReplicationAck) -> Ack:
                 one.cut_base,
                 _pairs(one.run_starts, one.run_epochs),
                 one.damaged,
+                one.snapshot_id,
+                one.next_chunk,
             )
             for one in message.positions
         ]

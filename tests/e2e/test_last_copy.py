@@ -1,0 +1,49 @@
+"""A unit that was told to stop while it had the only copies, in a grid that goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tupelo
+from tupelo.errors import ConnectionLost, PartitionLost
+
+from tests.e2e.grids import Grid
+
+PARTITIONS = 8
+
+
+def parts_are(**numbers: int) -> Any:
+    return lambda status: all(status["partitions"][name] == n for name, n in numbers.items())
+
+
+async def test_what_it_had_brought_to_the_store_comes_back_by_itself(tmp_path: Path) -> None:
+    """But for the partition with an entry that is in no store: that one says that it is lost."""
+    options = ("--space", "carts", "--set", f"partitions={PARTITIONS}")
+    grid = Grid.start(tmp_path, *options, units=1)
+    try:
+        async with tupelo.connect(grid.address) as client:
+            carts = client.space("carts")
+            written = {key: await carts.put(key, {"n": key}) for key in range(100)}
+            fleeting = await client.create_space("fleeting", persist=False)
+            lost = (await fleeting.put("x", 1)).token.partition
+        before = grid.processes()["unit-1"]
+        os.kill(before.pid, signal.SIGTERM)
+        grid.until(parts_are(under_replicated=PARTITIONS - 1, lost=1))
+        assert grid.processes()["unit-1"].incarnation != before.incarnation
+        async with tupelo.connect(grid.address) as client:
+            carts = client.space("carts")
+            for key, first in written.items():
+                if first.token.partition == lost:
+                    continue
+                found = await carts.entry(key)
+                assert found is not None
+                assert (found.value, found.version) == ({"n": key}, first.version)
+                assert (await carts.put(key, "newer")).version > first.version
+            with pytest.raises((PartitionLost, ConnectionLost)):
+                await client.space("fleeting").get("x", timeout_s=0.5)
+    finally:
+        grid.stop()
