@@ -321,7 +321,12 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=4000, help="changes a transaction")
     parser.add_argument("--connections", type=int, default=4, help="that write")
     parser.add_argument("--readers", type=int, default=2, help="connections that read")
-    parser.add_argument("--in-flight", type=int, default=4, help="frames of each of 3 units")
+    parser.add_argument(
+        "--in-flight",
+        type=int,
+        default=GridConfig().pump_frames_in_flight,
+        help="frames of each of 3 units",
+    )
     parser.add_argument("--shapes", default="apply,writer,read", help="some of apply, writer, read")
     parser.add_argument(
         "--unsynced", action="store_true", help="the server does not sync: what its disk costs"

@@ -262,7 +262,7 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     pump_batch_records: int = 500
     pump_batch_s: float = 1.0
-    pump_frames_in_flight: int = 4
+    pump_frames_in_flight: int = 16
     pump_retry_s_max: float = 1.0
     pump_answer_s_max: float = 30.0
     writer_frames_max: int = 1024
