@@ -4,8 +4,9 @@
     locust -f loadtest/locustfile.py --host 127.0.0.1:7400 --headless \
         --users 100 --spawn-rate 100 --run-time 30s --processes 2
 
-The grid must have the flights (`python -m loadtest.load_flights --host ...`). All users of a locust
-process share one connection to the grid, as the requests of an application server do.
+The grid must have the flights (`python -m loadtest.load_flights --host ...`); until it has them,
+users wait and locust shows why. All users of a locust process share one connection to the grid, as
+the requests of an application server do.
 `--think-time SECONDS` is how long a customer waits between two things, 0 by default.
 """
 
@@ -40,6 +41,7 @@ import tupelo.sync
 from tupelo.errors import TupeloError
 
 from loadtest.airline_package import schedule
+from loadtest.airline_package import unit as airline
 from loadtest.customers import Customer, Popularity
 from loadtest.reported import REQUEST_TYPE, ReportedCalls
 
@@ -53,6 +55,10 @@ popularity = Popularity(schedule.load_flights())
 gevent.get_hub().loop.update_now()
 
 
+class NoFlightsLoaded(Exception):
+    """There is nothing to sell. `str` says how to change that."""
+
+
 class SharedGrid:
     """The connection of this process. Opened by its first user and not at import, since
     `--processes` forks after that; closed by its last."""
@@ -63,11 +69,25 @@ class SharedGrid:
         self._grid: tupelo.sync.Grid | None = None
 
     def enter(self, host: str) -> tupelo.sync.Grid:
+        """Raises TupeloError, NoFlightsLoaded."""
         with self._lock:
             if self._grid is None:
-                self._grid = tupelo.sync.connect(host, timeout_s=TIMEOUT_S)
+                self._grid = self._open(host)
             self._users += 1
             return self._grid
+
+    @staticmethod
+    def _open(host: str) -> tupelo.sync.Grid:
+        grid = tupelo.sync.connect(host, timeout_s=TIMEOUT_S)
+        try:
+            if not grid.space(airline.flights).count():
+                raise NoFlightsLoaded(
+                    f"the grid has no flights: python -m loadtest.load_flights --host {host}"
+                )
+        except BaseException:
+            grid.close()
+            raise
+        return grid
 
     def leave(self) -> None:
         with self._lock:
@@ -133,7 +153,7 @@ class AirlineCustomer(User):
         while True:
             try:
                 return shared.enter(self.host)
-            except TupeloError as error:
+            except (TupeloError, NoFlightsLoaded) as error:
                 self.environment.events.request.fire(
                     request_type=REQUEST_TYPE,
                     name="connect",
