@@ -32,11 +32,13 @@ class Hit:
         primaries: partitions whose primary was hit; all of them when no unit was.
         backups: those that it held otherwise.
         gone: incarnations that died.
+        away_s: how long after the fault control was started again; 0.0 when it was not.
     """
 
     primaries: set[int] = field(default_factory=set)
     backups: set[int] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
+    away_s: float = 0.0
 
 
 class Injector:
@@ -108,8 +110,10 @@ class Injector:
         hit = self._hit(unit, dies=True)
         self._signal(control, signal.SIGKILL)
         self._cluster.send(unit, signal.SIGKILL)
+        began_s = time.perf_counter()
         await gone(control, 5.0)
         await pause(fault.hold_s)
+        hit.away_s = time.perf_counter() - began_s
         await self._cluster.up()
         return hit
 

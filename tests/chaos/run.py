@@ -190,6 +190,10 @@ class Run:
         backups = [waits[number] for number in sorted(hit.backups)]
         if primaries:
             outcome.failover_s.setdefault(kind, []).extend(primaries)
+            if hit.away_s:
+                # Nobody can act while there is no control: what is ours is what comes after that.
+                after = [max(0.0, wait_s - hit.away_s) for wait_s in primaries]
+                outcome.failover_s.setdefault(f"{kind}, from its start", []).extend(after)
         outcome.recovery_s.setdefault(kind, []).append(recovery_s)
         if backups:
             outcome.stall_s.setdefault(kind, []).extend(backups)
