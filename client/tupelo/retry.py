@@ -132,7 +132,7 @@ class Decision(msgspec.Struct, frozen=True):
 class Attempts:
     """The attempts of one operation: what has happened to it, and so what may be done next."""
 
-    __slots__ = ("_budget", "_policy", "_writes", "deadline", "made", "maybe")
+    __slots__ = ("_budget", "_policy", "_step", "_writes", "deadline", "made", "maybe")
 
     def __init__(
         self, policy: RetryPolicy, budget: RetryBudget, *, writes: bool, deadline: float
@@ -142,6 +142,7 @@ class Attempts:
         self._writes = writes
         self.deadline = deadline
         self.made = 0
+        self._step = 0
         self.maybe = False
 
     def after(self, failure: Failure, now: float, chance: float, *, moved: bool) -> Decision:
@@ -161,13 +162,14 @@ class Attempts:
         if verdict is Verdict.FINAL or (verdict is Verdict.RESESSION and self.maybe):
             raise self._error(failure, "")
         attempt, self.made = self.made, self.made + 1
+        step, self._step = self._step, self._step + 1
         if failure.code != NOT_SENT and not self._budget.spend(now):
             raise self._error(failure, "the client's retry budget is spent")
         quick = verdict is Verdict.RESESSION or (moved and attempt == 0)
         delay_s = 0.0
         if not quick:
             growth = MOVING_GROWTH if verdict is Verdict.REROUTE else 2.0
-            delay_s = backoff_s(attempt, self._policy.base_s, self._policy.max_s, chance, growth)
+            delay_s = backoff_s(step, self._policy.base_s, self._policy.max_s, chance, growth)
         if now + delay_s >= self.deadline:
             raise self._error(failure, "the time of the call ran out")
         return Decision(
@@ -175,6 +177,11 @@ class Attempts:
             refresh=verdict is Verdict.REROUTE and not moved,
             fresh=verdict is Verdict.RESESSION,
         )
+
+    def rerouted(self) -> None:
+        """Another unit is asked from now on. How long the one before was waited for says nothing of
+        it: the pauses begin anew."""
+        self._step = 0
 
     def _error(self, failure: Failure, why: str) -> TupeloError:
         """Never "failed" for what may have happened."""

@@ -271,6 +271,26 @@ async def test_a_late_call_follows_a_newer_table_at_once(
     assert fake.most_applications() == 1
 
 
+async def test_a_pause_ends_when_the_partition_has_moved(
+    fake: FakeGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tupelo._async.runtime.chance", lambda: 0.999)
+    config = ClientConfig(backoff_base_s=8.0, backoff_max_s=8.0, timeout_s=20.0)
+    async with tupelo.connect(fake.seed, config=config) as grid:
+        space = grid.space("default")
+        moves = fake.units[1]
+        moves.fault = lambda _: int(ResultCode.NOT_READY)
+        write = asyncio.create_task(space.put(key_of(fake, moves), 1))
+        await moves.arrived(1)
+        await pause(0.3)  # by now it has asked for the table in vain, and rests
+        fake.fail_over(moves)
+        async with asyncio.timeout(4):
+            while not write.done():
+                await grid._routes.refresh()
+            await write
+    assert fake.most_applications() == 1
+
+
 async def test_router_mode_asks_the_seed_for_everything(fake: FakeGrid) -> None:
     fake.anyone_answers = True
     async with tupelo.connect(fake.seed, routing="router") as grid:

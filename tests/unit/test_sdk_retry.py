@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tupelo._sync import runtime
 from tupelo.errors import (
     ConnectionLost,
     DeadlineExceeded,
@@ -66,6 +69,28 @@ def test_who_looks_for_a_new_owner_never_waits_much_longer_than_it_has_waited() 
         for _ in range(5)
     ]
     assert pauses[4] == pytest.approx(16 * pauses[0])
+
+
+def test_pauses_begin_anew_with_another_unit() -> None:
+    tried = attempts()
+    first = tried.after(failure(ResultCode.NOT_READY), 0.0, 0.5, moved=False).delay_s
+    for _ in range(8):
+        tried.after(failure(ResultCode.NOT_READY), 0.0, 0.5, moved=False)
+    tried.rerouted()
+    assert tried.after(failure(ResultCode.NOT_READY), 0.0, 0.5, moved=False).delay_s == first
+
+
+def test_a_thread_that_waits_for_news_goes_on_when_there_are_some() -> None:
+    news = runtime.News()
+    ended = threading.Event()
+
+    def wait() -> None:
+        news.wait(60.0)
+        ended.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    while not ended.wait(0.01):
+        news.tell()
 
 
 def test_a_budget_is_a_burst_and_then_a_share_of_the_operations() -> None:

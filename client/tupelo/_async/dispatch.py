@@ -63,6 +63,7 @@ class Dispatcher:
         self._ways: dict[tuple[str, str], UnitLane] = {}
         self._retired: list[UnitLane] = []
         self._nowhere = Nowhere()
+        self._moves = runtime.News()
         self._cleaner = runtime.Background()
         routes.on_change.append(self._route)
         self._route(routes.table)
@@ -109,11 +110,13 @@ class Dispatcher:
                 if decision.refresh:
                     await self.routes.refresh()
                 if decision.delay_s > 0.0:
-                    await runtime.sleep(decision.delay_s)
+                    await self._pause(decision.delay_s, operation.partition, lane)
                 if decision.fresh and token:
                     self.renew(token, failure)
                     token = None
-                lane = self.lanes[operation.partition]
+                if lane is not self.lanes[operation.partition]:
+                    lane = self.lanes[operation.partition]
+                    attempts.rerouted()
                 outcome = await self._attempt(operation, lane, deadline, token)
                 if isinstance(outcome, tuple):
                     return outcome
@@ -121,6 +124,14 @@ class Dispatcher:
         finally:
             if token:
                 self.end(token)
+
+    async def _pause(self, seconds: float, partition: int, lane: Lane) -> None:
+        """Until the time is over, or the partition is known to be elsewhere than where it was."""
+        end = runtime.monotonic() + seconds
+        left_s = seconds
+        while left_s > 0.0 and lane is self.lanes[partition] and not self.closed:
+            await self._moves.wait(left_s)
+            left_s = end - runtime.monotonic()
 
     async def _attempt(
         self, operation: Operation, lane: Lane, deadline: float, token: Token | None
@@ -233,6 +244,7 @@ class Dispatcher:
                 self._retired.append(lane)
         if self._retired:
             self._cleaner.start(self._clean)
+        self._moves.tell()
 
     async def _clean(self) -> None:
         """Closes the lanes to units that hold nothing any more, once they are answered."""
@@ -248,6 +260,7 @@ class Dispatcher:
     async def close(self) -> None:
         """Ends all lanes; what is pending fails."""
         self.closed = True
+        self._moves.tell()
         await self._cleaner.close()
         lanes = [*self._ways.values(), *self._retired]
         for lane in lanes:

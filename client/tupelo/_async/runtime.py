@@ -65,6 +65,27 @@ async def wait(pending: Pending) -> list[BatchResult]:
     return await pending
 
 
+class News:
+    """Something that some wait for, each for as long as it wants to."""
+
+    def __init__(self) -> None:
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def tell(self) -> None:
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait(self, seconds: float) -> None:
+        """Until it is told, or the time is over."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiter)
+        try:
+            await asyncio.wait([waiter], timeout=seconds)
+        finally:
+            self._waiting.discard(waiter)
+
+
 class Background:
     """Runs one coroutine function at a time beside its owner; a start while it runs is ignored."""
 

@@ -69,6 +69,22 @@ def wait(pending: Pending) -> list[BatchResult]:
     return pending.result()
 
 
+class News:
+    """Something that some wait for, each for as long as it wants to."""
+
+    def __init__(self) -> None:
+        self._told = threading.Condition()
+
+    def tell(self) -> None:
+        with self._told:
+            self._told.notify_all()
+
+    def wait(self, seconds: float) -> None:
+        """Until it is told, or the time is over."""
+        with self._told:
+            self._told.wait(seconds)
+
+
 class Background:
     """There are no threads of our own: what the async client does beside, is done at once."""
 

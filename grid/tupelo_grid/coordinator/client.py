@@ -18,6 +18,8 @@ from tupelo_grid.runtime.servers import open_channel
 
 logger = logging.getLogger(__name__)
 
+# Fail-overs wait for it when control comes back after it was away.
+CONTROL_RECONNECT_MS = 100
 _REWATCH_MS_MIN = 50
 _REWATCH_MS_MAX = 1_000
 
@@ -37,7 +39,7 @@ class RemoteStateStore:
         self._channel: grpc.aio.Channel | None = None
 
     async def __aenter__(self) -> RemoteStateStore:
-        self._channel = open_channel(self._config, self.address)
+        self._channel = open_channel(self._config, self.address, CONTROL_RECONNECT_MS)
         return self
 
     async def __aexit__(self, *_: object) -> None:

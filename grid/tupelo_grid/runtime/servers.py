@@ -63,9 +63,13 @@ def server_options(config: GridConfig) -> ChannelOptions:
     ]
 
 
-def open_channel(config: GridConfig, address: str) -> grpc.aio.Channel:
-    """To another process of the grid. The caller closes it."""
-    return grpc.aio.insecure_channel(address, options=channel_options(config))
+def open_channel(config: GridConfig, address: str, reconnect_ms: int = 0) -> grpc.aio.Channel:
+    """To another process of the grid. The caller closes it. `reconnect_ms`: pause between attempts
+    to connect, where it matters how soon a process that was away is found; 0: it grows."""
+    options = dict(channel_options(config))
+    if reconnect_ms:
+        options["grpc.max_reconnect_backoff_ms"] = reconnect_ms
+    return grpc.aio.insecure_channel(address, options=list(options.items()))
 
 
 def make_server(
