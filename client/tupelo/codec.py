@@ -37,7 +37,8 @@ _KEY_HELP: Final = (
 def encode_key(key: Any) -> bytes:
     """A key, or a routing value, as canonical MessagePack. Raises InvalidArgument."""
     try:
-        if key.__class__ in _PLAIN:
+        kind = key.__class__
+        if kind in _PLAIN or (kind is tuple and _PLAIN.issuperset(map(type, key))):
             return _encode(key)
         return _encode(_canonical(key))
     except _ENCODE_ERRORS as error:
@@ -233,7 +234,12 @@ def _key_of_parts(schema: SpaceSchema) -> Callable[[Any], bytes]:
     expected = len(schema.key)
 
     def encode(key: Any) -> bytes:
-        if not isinstance(key, tuple | list) or len(key) != expected:
+        if key.__class__ is tuple and len(key) == expected and _PLAIN.issuperset(map(type, key)):
+            try:
+                return _encode(key)
+            except _ENCODE_ERRORS:
+                return encode_key(key)  # raises, and says why
+        if not isinstance(key, (tuple, list)) or len(key) != expected:
             names = ", ".join(schema.key)
             raise InvalidArgument(
                 f"a key of space {schema.name!r} is a tuple of {expected} parts ({names}), "

@@ -5,12 +5,20 @@ from __future__ import annotations
 import builtins
 import math
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any, Final, Generic
 
 import msgspec
 
 from tupelo._unit import context as _context
-from tupelo._unit.context import CommandContext, CommandMisuse, Decoded, OtherPartition, Write
+from tupelo._unit.context import (
+    CommandContext,
+    CommandLimits,
+    CommandMisuse,
+    Decoded,
+    OtherPartition,
+    Write,
+)
 from tupelo._unit.entry import E, EntryNotFound, EntryType
 from tupelo.codec import SpaceCodec, partition_of
 from tupelo.errors import InvalidArgument, TooLarge
@@ -46,6 +54,10 @@ class Space(Generic[E]):
         self._encode_value = codec.encode_value
         self._decode_value = msgspec.msgpack.Decoder(entry_type).decode
         self._route_values = len(self.route_fields)
+        # Encodings of scalars delimit themselves: after the byte that begins an array of up to 15
+        # elements, a key begins with the bytes of its route or is of another route.
+        self._route_begins_key = schema.route == (0,) and 1 < len(schema.key) <= 15
+        self._key_fields = attrgetter(*schema.key)
         self._shareable = description.shareable
 
     def __repr__(self) -> str:
@@ -61,7 +73,9 @@ class Space(Generic[E]):
 
     def get(self, key: Any) -> E | None:
         """The entry, or None."""
-        context = self._enter()
+        context = _context.active
+        if context is None or context.route_values != self._route_values:
+            context = self._enter()
         return self._get(context, self._locate(context, key))
 
     def __getitem__(self, key: Any) -> E:
@@ -121,7 +135,9 @@ class Space(Generic[E]):
         `ttl_s`: seconds to live from now; None: the space's default; 0: for ever. Raises TooLarge
         above the limits of keys, values, or a command's writes.
         """
-        context = self._enter()
+        context = _context.active
+        if context is None or context.route_values != self._route_values:
+            context = self._enter()
         key = self._locate(context, self._key_of_entry(entry))
         return self._put(context, key, entry, ttl_s)
 
@@ -151,19 +167,12 @@ class Space(Generic[E]):
         return True
 
     def _put(self, context: CommandContext, key: bytes, entry: E, ttl_s: float | None) -> E:
-        self._check_writable(context)
+        if context.read_only:
+            self._check_writable(context)
         value = self._encode_value(entry)
         limits = context.limits
-        if len(key) > limits.key_bytes_max:
-            raise TooLarge(
-                f"a key of space {self.name!r} has {len(key)} bytes; "
-                f"key_bytes_max allows {limits.key_bytes_max}"
-            )
-        if len(value) > limits.value_bytes_max:
-            raise TooLarge(
-                f"an entry of space {self.name!r} has {len(value)} bytes; "
-                f"value_bytes_max allows {limits.value_bytes_max}"
-            )
+        if len(key) > limits.key_bytes_max or len(value) > limits.value_bytes_max:
+            raise self._too_large(len(key), len(value), limits)
         try:
             # Structs do not check their fields when they are made. What is stored must fit its
             # type, or every later reader fails in the writer's place.
@@ -172,10 +181,24 @@ class Space(Generic[E]):
             raise InvalidArgument(
                 f"a field of {self.type.__name__} has a value of the wrong type: {error}"
             ) from None
-        self._buffer(context, key, (value, self._deadline(context, ttl_s), kept))
+        deadline_ms = 0
+        if ttl_s is not None or self.schema.ttl_ms:
+            deadline_ms = self._deadline(context, ttl_s)
+        self._buffer(context, key, (value, deadline_ms, kept))
         if self._shareable:
             self._remember(context, key, value, kept)
         return kept
+
+    def _too_large(self, key_bytes: int, value_bytes: int, limits: CommandLimits) -> TooLarge:
+        if key_bytes > limits.key_bytes_max:
+            return TooLarge(
+                f"a key of space {self.name!r} has {key_bytes} bytes; "
+                f"key_bytes_max allows {limits.key_bytes_max}"
+            )
+        return TooLarge(
+            f"an entry of space {self.name!r} has {value_bytes} bytes; "
+            f"value_bytes_max allows {limits.value_bytes_max}"
+        )
 
     def _deadline(self, context: CommandContext, ttl_s: float | None) -> int:
         if ttl_s is None:
@@ -188,9 +211,9 @@ class Space(Generic[E]):
 
     def _buffer(self, context: CommandContext, key: bytes, write: Write) -> None:
         """Rewriting a key counts again: these are bounds on a command's work, not its outcome."""
-        limits = context.limits
+        value, limits = write[0], context.limits
         context.items_written += 1
-        context.bytes_written += len(key) + (len(write[0]) if write[0] is not None else 0)
+        context.bytes_written += len(key) + (len(value) if value is not None else 0)
         if context.items_written > limits.items_max:
             raise TooLarge(
                 f"{context.command} writes more than {limits.items_max} entries; split it, or "
@@ -201,7 +224,10 @@ class Space(Generic[E]):
                 f"{context.command} writes more than {limits.bytes_max} bytes; split it, or "
                 f"raise command_bytes_max"
             )
-        context.writes.setdefault(self.name, {})[key] = write
+        writes = context.writes.get(self.name)
+        if writes is None:
+            writes = context.writes[self.name] = {}
+        writes[key] = write
 
     # -- helpers
 
@@ -229,11 +255,16 @@ class Space(Generic[E]):
             raise InvalidArgument(
                 f"an entry of space {self.name!r} is a {self.type.__name__}, not {entry!r:.100}"
             )
-        return self._key_of(entry)
+        try:
+            return self._key_fields(entry)
+        except AttributeError:
+            return self._key_of(entry)  # raises, and says what
 
     def _locate(self, context: CommandContext, key: Any) -> bytes:
         """Key bytes, of a key in the command's partition."""
         key_bytes = self._encode_key(key)
+        if self._route_begins_key and key_bytes.startswith(context.route, 1):
+            return key_bytes
         route_of_key = self._route_of_key
         route = key_bytes if route_of_key is None else route_of_key(key)
         if route != context.route:
@@ -279,7 +310,9 @@ class Space(Generic[E]):
         return entry
 
     def _remember(self, context: CommandContext, key: bytes, value: bytes, entry: E) -> None:
-        decoded = context.decoded.setdefault(self.name, {})
+        decoded = context.decoded.get(self.name)
+        if decoded is None:
+            decoded = context.decoded[self.name] = {}
         decoded[key] = (value, entry)
         if len(decoded) > context.limits.decoded_entries_max:
             del decoded[next(iter(decoded))]  # the one that came first
