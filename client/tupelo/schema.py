@@ -56,6 +56,8 @@ class SpaceSchema(msgspec.Struct, frozen=True):
             the space. Typed spaces only.
         write_through: a write is answered only when the store has it.
         read_through: an entry that is asked for and is not there is looked for in the store.
+        spill: while the store is away and the journals are full, writes are taken all the same, and
+            older ones wait in files.
         columns: (field, column) of those fields whose column has another name.
         min_in_sync: copies, the primary's included, without which writes are refused; 0: as many
             as the grid's setting of that name says.
@@ -75,6 +77,7 @@ class SpaceSchema(msgspec.Struct, frozen=True):
     write_through: bool = False
     read_through: bool = False
     min_in_sync: int = 0
+    spill: bool = False
 
     def __post_init__(self) -> None:
         names = [field.name for field in self.fields]
@@ -104,6 +107,8 @@ class SpaceSchema(msgspec.Struct, frozen=True):
             raise ValueError(f"space {self.name!r} is not stored, so it cannot be write-through")
         if self.read_through and not self.persist:
             raise ValueError(f"space {self.name!r} is not stored, so it cannot be read through")
+        if self.spill and not self.persist:
+            raise ValueError(f"space {self.name!r} is not stored, so it has nothing to spill")
         self._check_table(names)
 
     def _check_table(self, names: list[str]) -> None:

@@ -114,6 +114,7 @@ class ProcessingUnit:
         write_through: bool = False,
         read_through: bool = False,
         min_in_sync: int = 0,
+        spill: bool = False,
         table: str = "",
         columns: Mapping[str, str] | None = None,
     ) -> Space[E]:
@@ -135,22 +136,15 @@ class ProcessingUnit:
             min_in_sync: copies, the primary's included, without which writes to the space raise
                 NotEnoughReplicas; 0: as the grid is set. A command needs the largest number of the
                 spaces that it writes to.
+            spill: while the store is away and the journals are full, writes are taken all the same,
+                and older ones wait in files of the units; else they are refused (Overloaded).
             table: a table of the store that is there already, "TABLE" or "SCHEMA.TABLE", to hold
                 the entries; "": one named after the space. docs/PERSISTENCE.md says what is needed.
             columns: field name -> column name, where they differ.
 
         Raises TypeError or ValueError, saying what to change.
         """
-        if SPACE_NAME.fullmatch(name) is None:
-            raise ValueError(
-                f"{name!r} cannot name a space: letters, digits, _, - and ., at most 128"
-            )
-        if name == DEFAULT_SPACE:
-            raise ValueError(f"space {name!r} is the untyped one that every grid has: use another")
-        if name in self._spaces:
-            raise ValueError(f"processing unit {self.name!r} declares space {name!r} twice")
-        if ttl_s is not None and not (ttl_s > 0 and math.isfinite(ttl_s)):
-            raise ValueError(f"ttl_s of space {name!r} must be above 0, not {ttl_s!r}")
+        self._check_space(name, ttl_s)
         description = describe(entry_type)
         keys = (key,) if isinstance(key, str) else tuple(key)
         _check_key(name, entry_type, keys, description)
@@ -165,12 +159,25 @@ class ProcessingUnit:
             write_through=write_through,
             read_through=read_through,
             min_in_sync=min_in_sync,
+            spill=spill,
             table=table,
             columns=tuple((columns or {}).items()),
         )
         space = Space(schema, entry_type, description)
         self._spaces[name] = space
         return space
+
+    def _check_space(self, name: str, ttl_s: float | None) -> None:
+        if SPACE_NAME.fullmatch(name) is None:
+            raise ValueError(
+                f"{name!r} cannot name a space: letters, digits, _, - and ., at most 128"
+            )
+        if name == DEFAULT_SPACE:
+            raise ValueError(f"space {name!r} is the untyped one that every grid has: use another")
+        if name in self._spaces:
+            raise ValueError(f"processing unit {self.name!r} declares space {name!r} twice")
+        if ttl_s is not None and not (ttl_s > 0 and math.isfinite(ttl_s)):
+            raise ValueError(f"ttl_s of space {name!r} must be above 0, not {ttl_s!r}")
 
     def error(self, error: ErrorClass) -> ErrorClass:
         """Declares an error (class decorator), so that callers get it back as the same class."""

@@ -76,6 +76,10 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         replication_bytes_max: of one replication frame: several batches may share one.
         batch_ops_max: operations in one batch.
         journal_bytes_max: of one unit; above it writes get OVERLOADED.
+        spill_dir: where units keep what leaves their journals for files, a folder each, while the
+            store is away, in grids with spaces declared so; "": `<data_dir>/spill`.
+        spill_bytes_max: of one unit's files; above it those spaces too get OVERLOADED.
+        spill_retry_s: pause before a disk that took nothing is tried again.
         pipeline_records_max: unacknowledged records of a partition; above it OVERLOADED.
         frames_pending_max: batches that wait in one unit for acknowledgements.
         sessions_max: client sessions remembered by one partition.
@@ -246,6 +250,9 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     replication_bytes_max: int = 64 * 1024 * 1024
     batch_ops_max: int = 8192
     journal_bytes_max: int = 512 * 1024 * 1024
+    spill_dir: str = ""
+    spill_bytes_max: int = 16 * 1024 * 1024 * 1024
+    spill_retry_s: float = 0.5
     pipeline_records_max: int = 65_536
     frames_pending_max: int = 4096
     sessions_max: int = 1024

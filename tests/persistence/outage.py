@@ -4,6 +4,10 @@ Starts a real grid of three units with a load of puts, deletes and commands, tak
 for N seconds, kills a unit by SIGKILL half way through, gives the store back, and drains. Then the
 grid must have exactly what was acknowledged, and the store exactly what the grid has.
 
+With --spill the journals may hold little in memory and the rest in files. The killed unit comes
+back during the outage and is sent copies with all that the store lacks; then another unit is
+killed, so that these copies become primaries, which bring it to the store from their own files.
+
 The last line is JSON. The exit code is 0 when nothing was lost, done twice, resurrected, different.
 """
 
@@ -12,13 +16,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import tupelo
 import uvloop
 
 from tests.e2e.grids import Grid
@@ -31,6 +38,9 @@ UNIT = Path(__file__).parent / "unit"
 WARM_WRITES = 300
 AFTER_WRITES = 300
 KILLED = "unit-2"
+KILLED_THEN = "unit-1"
+# With --spill, of a unit's memory: a second of load or so.
+JOURNAL_BYTES_MAX = 200_000
 SPACES = ("carts", "accounts", "audited")
 
 
@@ -43,6 +53,7 @@ class Settings:
     pause_s: float = 0.005
     drain_s: float = 120.0
     timeout_s: float = 60.0
+    spill: bool = False
 
 
 async def run(settings: Settings, folder: Path) -> dict[str, Any]:
@@ -51,15 +62,24 @@ async def run(settings: Settings, folder: Path) -> dict[str, Any]:
         running_store(settings.store, folder / "grid") as store,
         running_transport(settings.transport, folder) as options,
     ):
+        if settings.spill:
+            os.environ["LEDGER_SPILL"] = "1"
+            options = (*options, "--set", f"journal_bytes_max={JOURNAL_BYTES_MAX}")
+        else:
+            options = (*options, "--space", "carts")
         grid = await asyncio.to_thread(
             Grid.start,
             folder,
-            *("--space", "carts", "--unit", str(UNIT)),
+            *("--unit", str(UNIT)),
             *("--set", "store_retry_s_max=5", *store.options, *options),
         )
         try:
+            if settings.spill:
+                async with await tupelo.connect(grid.address) as client:
+                    await client.create_space("carts", spill=True)
             return await _attend(settings, grid, store)
         finally:
+            os.environ.pop("LEDGER_SPILL", None)
             await asyncio.to_thread(store.give_back)
             await asyncio.to_thread(grid.stop)
 
@@ -68,7 +88,8 @@ async def _attend(settings: Settings, grid: Grid, store: TestStore) -> dict[str,
     async with Ledger(grid.address, settings.tasks, settings.pause_s, settings.timeout_s) as ledger:
         await ledger.reach(WARM_WRITES)
         before = ledger.known.acknowledged
-        behind = await _outage(settings, grid, store)
+        outage = _spilled_outage if settings.spill else _outage
+        behind = await outage(settings, grid, store)
         during = ledger.known.acknowledged - before
         await ledger.reach(ledger.known.acknowledged + AFTER_WRITES)
         await ledger.finish()
@@ -96,6 +117,7 @@ async def _attend(settings: Settings, grid: Grid, store: TestStore) -> dict[str,
         "refused": known.refused,
         "slowest_write_s": round(known.slowest_s, 3),
         "killed": KILLED,
+        **({"spill": behind["spill"]} if settings.spill else {}),
         "lag_records_max": behind["lag_records"],
         "lag_s_max": behind["lag_s"],
         "store_error": behind["error"],
@@ -128,6 +150,51 @@ async def _outage(settings: Settings, grid: Grid, store: TestStore) -> dict[str,
     return pump
 
 
+async def _spilled_outage(settings: Settings, grid: Grid, store: TestStore) -> dict[str, Any]:
+    """Likewise; twice a unit dies, and each time all copies are back while the store is away."""
+    await asyncio.to_thread(store.take_away)
+    started = time.monotonic()
+    try:
+        await asyncio.to_thread(grid.until, _has_spilled)
+        await pause(settings.seconds / 4)
+        await asyncio.to_thread(grid.until_healthy)
+        before = await asyncio.to_thread(grid.status)
+        await asyncio.to_thread(grid.kill, KILLED)
+        await asyncio.to_thread(grid.until, _is_whole_without(before, KILLED), 90.0)
+        sent = await asyncio.to_thread(grid.status)
+        await asyncio.to_thread(grid.kill, KILLED_THEN)
+        await asyncio.to_thread(grid.until, _is_whole_without(sent, KILLED_THEN), 90.0)
+        await pause(max(0.0, settings.seconds - (time.monotonic() - started)))
+        status = await asyncio.to_thread(grid.status)
+    finally:
+        await asyncio.to_thread(store.give_back)
+    pump: dict[str, Any] = status["pump"]
+    spill = {
+        name: {unit["id"]: unit["counters"][f"spill_{name}"] for unit in status["units"]}
+        for name in ("records", "bytes", "full", "unreadable")
+    }
+    spill["sent"] = {unit["id"]: unit["counters"]["spill_records"] for unit in sent["units"]}
+    spill["journal_bytes"] = {unit["id"]: unit["journal_bytes"] for unit in status["units"]}
+    return {**pump, "spill": spill}
+
+
+def _has_spilled(status: dict[str, Any]) -> bool:
+    return all(unit["counters"].get("spill_records", 0) > 0 for unit in status["units"])
+
+
+def _is_whole_without(before: dict[str, Any], killed: str) -> Callable[[dict[str, Any]], bool]:
+    """Every partition has its copies again, and the killed unit's successor takes part."""
+    old = {unit["id"]: unit["incarnation"] for unit in before["units"]}[killed]
+
+    def whole(status: dict[str, Any]) -> bool:
+        parts = status["partitions"]
+        new = [unit for unit in status["units"] if unit["id"] == killed]
+        back = bool(new) and new[0]["incarnation"] != old and new[0]["state"] == "running"
+        return back and new[0]["backups"] > 0 and parts["healthy"] == parts["total"]
+
+    return whole
+
+
 async def _drain(grid: Grid, timeout_s: float) -> dict[str, Any]:
     done = await asyncio.to_thread(grid.cli, "drain", "--json", "--timeout", timeout_s)
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -149,9 +216,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--transport", choices=["grpc", "nats"], default="grpc")
     parser.add_argument("--seconds", type=float, default=60.0, help="that the store is away")
     parser.add_argument("--tasks", type=int, default=32, help="that write at the same time")
+    parser.add_argument("--spill", action="store_true", help="small journals, the rest in files")
     parser.add_argument("--json", action="store_true", help="nothing but JSON on stdout")
     options = parser.parse_args(arguments)
-    settings = Settings(options.store, options.transport, options.seconds, options.tasks)
+    settings = Settings(
+        options.store,
+        options.transport,
+        options.seconds,
+        options.tasks,
+        spill=options.spill,
+    )
     with tempfile.TemporaryDirectory(prefix="tupelo-outage-") as folder:
         report = uvloop.run(run(settings, Path(folder)))
     if not options.json:

@@ -21,6 +21,17 @@ async def test_an_outage_with_a_killed_owner_loses_repeats_and_resurrects_nothin
     assert report["store_error"]
 
 
+async def test_journals_that_spill_lose_nothing_when_copies_of_the_outage_take_over(
+    tmp_path: Path,
+) -> None:
+    settings = outage.Settings(seconds=6.0, tasks=16, pause_s=0.02, spill=True)
+    report = await outage.run(settings, tmp_path)
+    assert report["ok"], report
+    assert all(report["spill"]["records"].values()), "nothing was in files at the end"
+    assert report["spill"]["sent"][outage.KILLED] > 0, "no copy was sent what was in files"
+    assert not any(report["spill"]["unreadable"].values())
+
+
 async def test_three_poison_rows_are_three_dead_letters_and_the_rest_is_stored(
     tmp_path: Path,
 ) -> None:

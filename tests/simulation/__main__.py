@@ -18,10 +18,12 @@ from tests.simulation.disk_mutations import DISK_MUTATIONS, catch_disk
 from tests.simulation.disks import disks_of
 from tests.simulation.mutations import MUTATIONS, Catch, catch
 from tests.simulation.run import Result, run, shrink
+from tests.simulation.spill_mutations import SPILL_MUTATIONS, catch_spill
+from tests.simulation.spilling import spilling_of
 
 
-def schedules(first: int, count: int, jobs: int, disks: bool = False) -> list[Result]:
-    one = run_with_disks if disks else run
+def schedules(first: int, count: int, jobs: int, kind: str = "") -> list[Result]:
+    one = RUNS[kind]
     if jobs <= 1:
         return [one(seed) for seed in range(first, first + count)]
     with ProcessPoolExecutor(jobs) as pool:
@@ -30,6 +32,13 @@ def schedules(first: int, count: int, jobs: int, disks: bool = False) -> list[Re
 
 def run_with_disks(seed: int, transcript: list[str] | None = None) -> Result:
     return run(seed, transcript, disks_of(seed))
+
+
+def run_with_spill(seed: int, transcript: list[str] | None = None) -> Result:
+    return run(seed, transcript, spilling_of(seed))
+
+
+RUNS = {"": run, "disks": run_with_disks, "spill": run_with_spill}
 
 
 def report(results: list[Result], elapsed_s: float) -> dict[str, object]:
@@ -56,8 +65,12 @@ def report(results: list[Result], elapsed_s: float) -> dict[str, object]:
     }
 
 
-def mutations(names: list[str], first: int, jobs: int, disks: bool) -> list[Catch]:
-    known, catcher = (DISK_MUTATIONS, catch_disk) if disks else (MUTATIONS, catch)
+def mutations(names: list[str], first: int, jobs: int, kind: str = "") -> list[Catch]:
+    known, catcher = {
+        "": (MUTATIONS, catch),
+        "disks": (DISK_MUTATIONS, catch_disk),
+        "spill": (SPILL_MUTATIONS, catch_spill),
+    }[kind]
     wanted = [one.name for one in known if not names or one.name in names]
     if jobs <= 1:
         return [_told(catcher(name, first)) for name in wanted]
@@ -87,23 +100,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--transcript", action="store_true", help="of the run of --seed alone")
     parser.add_argument("--disks", action="store_true", help="a disk in every unit; see disks.py")
+    parser.add_argument("--spill", action="store_true", help="journals spill; see spilling.py")
     parser.add_argument("--mutations", action="store_true")
     parser.add_argument("--only", default="", help="names of mutations, with commas between")
     options = parser.parse_args(arguments)
+    kind = "disks" if options.disks else "spill" if options.spill else ""
     if options.transcript:
         lines: list[str] = []
-        result = (run_with_disks if options.disks else run)(options.seed, lines)
+        result = RUNS[kind](options.seed, lines)
         print("\n".join(lines))
         print(json.dumps(asdict(result), indent=1))
         return 1 if result.violation else 0
     started = perf_counter()
     if options.mutations:
         names = [name for name in options.only.split(",") if name]
-        caught = mutations(names, options.seed, options.jobs, options.disks)
+        caught = mutations(names, options.seed, options.jobs, kind)
         outcome = report_mutations(caught) | {"elapsed_s": round(perf_counter() - started, 1)}
         print(json.dumps(outcome) if options.json else json.dumps(outcome, indent=1))
         return 1 if outcome["not_caught"] else 0
-    results = schedules(options.seed, options.schedules, options.jobs, options.disks)
+    results = schedules(options.seed, options.schedules, options.jobs, kind)
     summary = report(results, perf_counter() - started)
     for result in results:
         if result.violation:

@@ -83,7 +83,7 @@ class Checks:
             if mark.commit != held.commit:
                 self._advanced(process, number, held, mark)
             # The store's cursor only rises, which the store checks itself.
-            if mark.persisted != held.persisted or mark.base != journal.base:
+            if mark.persisted != held.persisted or mark.base != held.journal_after:
                 self._forgot(process, number, held, mark)
         if len(marks) != len(unit.replicas):
             for number in [number for number in marks if number not in unit.replicas]:
@@ -98,7 +98,7 @@ class Checks:
             self.compare_digests()
 
     def _forgot(self, process: Process, number: int, held: Partition, mark: Mark) -> None:
-        mark.persisted, mark.base = held.persisted, held.journal.base
+        mark.persisted, mark.base = held.persisted, held.journal_after
         cursor = self._world.data.fences.get(number, (0, 0))[1]
         if mark.persisted > cursor or mark.base > cursor:
             raise Violation(

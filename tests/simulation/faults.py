@@ -193,8 +193,10 @@ class Faults:
         self._world.loop.after(0.2 + 1.5 * self._chance(), self._back, self._world.store)
 
     def data_outage(self) -> None:
-        self._world.data.up = False
-        self._world.loop.after(0.2 + self._chance(), self._back, self._world.data)
+        world = self._world
+        world.data.up = False
+        away_s = 0.2 + self._chance() * world.plan.data_away_s
+        world.loop.after(away_s, self._back, world.data)
 
     @staticmethod
     def _back(store: object) -> None:

@@ -67,6 +67,8 @@ class Plan:
     disk: bool = False
     brief_min: int = 0
     snapshot_breaks: float = 0.0
+    spill_bytes_max: int = 0
+    data_away_s: float = 1.0
     loss: float = 0.0
     repeat: float = 0.0
     slow: float = 0.0

@@ -26,6 +26,7 @@ from tests.simulation.commands import BRIEF, SPACES, Application
 from tests.simulation.disks import SimDisk
 from tests.simulation.loop import SimClock
 from tests.simulation.places import DATA, Calls
+from tests.simulation.spilling import SimSpill
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -50,6 +51,7 @@ class Process:
         self.incarnation = ""
         self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self.disk = SimDisk(world)
+        self.spill = SimSpill(world)
 
     def start(self) -> None:
         world = self.world
@@ -81,6 +83,8 @@ class Process:
     def _unit(self) -> Unit:
         if self.world.plan.disk:
             return self.disk.start(self)
+        if self.world.plan.spill_bytes_max:
+            return self.spill.start(self)
         return Unit(self.incarnation, self.clock, self.limits, Application(), SPACES)
 
     # -- life
@@ -139,6 +143,8 @@ class Process:
         self._run_pump(now)
         if self.world.plan.disk:
             self.disk.tick(now)
+        if self.world.plan.spill_bytes_max:
+            self.spill.check()
 
     # -- lease and table
 

@@ -15,6 +15,7 @@ from tests.linearizability.history import Op
 from tests.linearizability.models import AppendListModel, CounterModel, RegisterModel
 from tests.simulation.checks import Violation
 from tests.simulation.plan import Plan, draw, small_limits
+from tests.simulation.spilling import left_over
 from tests.simulation.world import World
 
 HEAL_S_MAX = 15.0
@@ -37,6 +38,7 @@ class Result:
     undecided: int = 0
     trace: int = 0
     faults: dict[str, int] = field(default_factory=dict)
+    spilled: dict[str, int] = field(default_factory=dict)
     healed_s: float = 0.0
     seconds: float = 0.0
 
@@ -70,6 +72,7 @@ def run(seed: int, transcript: list[str] | None = None, plan: Plan | None = None
     result.records = sum(map(len, world.checks.committed.values()))
     result.trace = world.loop.trace
     result.faults = world.faults.counts
+    result.spilled = world.spilled
     result.seconds = time.process_time() - started
     if transcript is not None and result.violation:
         transcript.append(f"{world.loop.now:8.4f}  VIOLATION: {result.violation}")
@@ -158,7 +161,7 @@ def unrest(world: World) -> str:
         cursor = world.data.fences.get(number, (0, 0))[1]
         if cursor != last:
             return f"the store has {cursor} of {last} records of {number}"
-    return ""
+    return left_over(world)
 
 
 def at_rest(world: World, result: Result) -> None:

@@ -16,6 +16,7 @@ from tests.simulation.directed import SCRIPTS
 from tests.simulation.disk_mutations import DISK_MUTATIONS
 from tests.simulation.mutations import MUTATIONS, catch
 from tests.simulation.run import run
+from tests.simulation.spill_mutations import SPILL_MUTATIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEDULES = 2000
@@ -83,7 +84,8 @@ def test_every_deliberate_bug_stands_beside_the_promise_that_it_breaks() -> None
         for paragraph in re.findall(r"^Bugs on purpose: (.*?)\.$", text, re.MULTILINE | re.DOTALL)
         for name in re.findall(r"`(\w+)`", paragraph)
     ]
-    assert sorted(listed) == sorted(one.name for one in (*MUTATIONS, *DISK_MUTATIONS))
+    known = (*MUTATIONS, *DISK_MUTATIONS, *SPILL_MUTATIONS)
+    assert sorted(listed) == sorted(one.name for one in known)
 
 
 def test_a_seed_is_one_run_whatever_the_hash_seed() -> None:

@@ -47,6 +47,7 @@ class World:
         self.rng = rng
         self.transcript = transcript
         self.operations = 0
+        self.spilled: dict[str, int] = {}
         self.loop = Loop()
         self.net = Network(self.loop, rng)
         self.net.loss, self.net.repeat, self.net.slow = plan.loss, plan.repeat, plan.slow

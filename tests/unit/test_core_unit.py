@@ -55,9 +55,7 @@ class Cluster:
         self.clock = FakeClock()
         self.revision = 1
         self.table: dict[int, Versioned] = {}
-        self.units = {
-            name: Unit(name, self.clock, Limits(), CountingCommands(), SPACES) for name in names
-        }
+        self.units: dict[str, Unit] = {name: self.make(name) for name in names}
         self.dead: set[str] = set()
         self.purposes: list[Purpose] = []
         for number in range(partitions):
@@ -65,6 +63,9 @@ class Cluster:
             backup = names[(number + 1) % len(names)]
             self.set(number, PartitionConfig(1, primary, (primary, backup)))
         self.publish()
+
+    def make(self, name: str) -> Unit:
+        return Unit(name, self.clock, Limits(), CountingCommands(), SPACES)
 
     def set(self, number: int, config: PartitionConfig) -> Versioned:
         self.revision += 1

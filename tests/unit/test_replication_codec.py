@@ -77,7 +77,15 @@ positions = st.builds(
 )
 
 
-@given(st.builds(Ack, names, names, u64, u64, st.booleans(), st.lists(positions, max_size=3)))
+acks = st.builds(
+    Ack,
+    *(names, names, u64, u64, st.booleans(), st.lists(positions, max_size=3)),
+    st.just(()) | st.lists(small, min_size=1, max_size=3),
+    names | st.just(""),
+)
+
+
+@given(acks)
 def test_an_acknowledgement_comes_back_as_it_was(ack: Ack) -> None:
     wire = encode_ack(ack, GRID).SerializeToString()
     assert decode_ack(pb.ReplicationAck.FromString(wire)) == ack

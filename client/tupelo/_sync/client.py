@@ -226,6 +226,7 @@ class Grid:
         write_through: bool = False,
         read_through: bool = False,
         min_in_sync: int = 0,
+        spill: bool = False,
         timeout_s: float | None = None,
     ) -> Space[Any]:
         """Declares an untyped space; one of that name with the same settings is left as it is.
@@ -239,6 +240,8 @@ class Grid:
                 store.
             min_in_sync: copies, the primary's included, without which writes to it are refused; 0:
                 as the grid is set.
+            spill: whether writes are taken also while the store is away and the journals are full,
+                older ones waiting in files of the units; else they are refused (Overloaded).
         """
         schema = SpaceSchema(
             name,
@@ -248,6 +251,7 @@ class Grid:
             write_through=write_through,
             read_through=read_through,
             min_in_sync=min_in_sync,
+            spill=spill,
         )
         self._admin(
             "CreateSpace",

@@ -93,7 +93,7 @@ class SnapshotChunk(_message.Message):
     def __init__(self, partition: _Optional[int] = ..., epoch: _Optional[int] = ..., snapshot_id: _Optional[int] = ..., index: _Optional[int] = ..., last: bool = ..., crc: _Optional[int] = ..., body: _Optional[bytes] = ...) -> None: ...
 
 class ReplicationAck(_message.Message):
-    __slots__ = ("grid_id", "sender", "receiver", "stream_id", "position", "reset", "positions")
+    __slots__ = ("grid_id", "sender", "receiver", "stream_id", "position", "reset", "positions", "paused", "trouble")
     GRID_ID_FIELD_NUMBER: _ClassVar[int]
     SENDER_FIELD_NUMBER: _ClassVar[int]
     RECEIVER_FIELD_NUMBER: _ClassVar[int]
@@ -101,6 +101,8 @@ class ReplicationAck(_message.Message):
     POSITION_FIELD_NUMBER: _ClassVar[int]
     RESET_FIELD_NUMBER: _ClassVar[int]
     POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    TROUBLE_FIELD_NUMBER: _ClassVar[int]
     grid_id: bytes
     sender: str
     receiver: str
@@ -108,7 +110,9 @@ class ReplicationAck(_message.Message):
     position: int
     reset: bool
     positions: _containers.RepeatedCompositeFieldContainer[PartitionPosition]
-    def __init__(self, grid_id: _Optional[bytes] = ..., sender: _Optional[str] = ..., receiver: _Optional[str] = ..., stream_id: _Optional[int] = ..., position: _Optional[int] = ..., reset: bool = ..., positions: _Optional[_Iterable[_Union[PartitionPosition, _Mapping]]] = ...) -> None: ...
+    paused: _containers.RepeatedScalarFieldContainer[int]
+    trouble: str
+    def __init__(self, grid_id: _Optional[bytes] = ..., sender: _Optional[str] = ..., receiver: _Optional[str] = ..., stream_id: _Optional[int] = ..., position: _Optional[int] = ..., reset: bool = ..., positions: _Optional[_Iterable[_Union[PartitionPosition, _Mapping]]] = ..., paused: _Optional[_Iterable[int]] = ..., trouble: _Optional[str] = ...) -> None: ...
 
 class PartitionPosition(_message.Message):
     __slots__ = ("partition", "epoch", "refused", "last_sequence", "cut_base", "damaged", "run_starts", "run_epochs", "snapshot_id", "next_chunk")

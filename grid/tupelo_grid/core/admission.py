@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -13,7 +13,7 @@ from tupelo_grid.core.commands import CommandRunner
 from tupelo_grid.core.limits import Limits
 from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.primary import Primary
-from tupelo_grid.core.records import SESSION_EVICT, Result
+from tupelo_grid.core.records import SESSION_EVICT, Mutation, Result
 from tupelo_grid.core.table import PartitionState, Versioned
 
 OK = int(ResultCode.OK)
@@ -43,7 +43,8 @@ def not_served(number: int, versioned: Versioned | None, loading: bool, changing
 
 
 class Admission:
-    """`overloaded`: why no write is taken at the moment; "" when they are."""
+    """`overloaded`: why no write is taken at the moment; "" when they are. `spilled`: spaces whose
+    writes are taken all the same, as older ones go to files for them."""
 
     def __init__(
         self, space_ttls: Mapping[str, int], runner: CommandRunner, limits: Limits
@@ -52,6 +53,7 @@ class Admission:
         self.runner = runner
         self.limits = limits
         self.overloaded = ""
+        self.spilled: Collection[str] = ()
 
     def watch(self, journal_bytes: int, behind: Callable[[], str]) -> None:
         """Takes writes only while the unit's journals are within their bound. `behind` says how far
@@ -112,7 +114,7 @@ class Admission:
             refusal = _too_few(primary, minimums.of(space) if space else minimums.least)
             if refusal is not None:
                 return refusal
-        if self.overloaded:
+        if self.overloaded and not self.spilled:
             return Refusal(ResultCode.OVERLOADED, self.overloaded)
         pipeline = primary.partition.journal.last - primary.partition.commit
         if pipeline >= self.limits.pipeline_records_max:
@@ -120,6 +122,12 @@ class Admission:
                 ResultCode.OVERLOADED,
                 f"partition {primary.number} has {pipeline} unacknowledged records",
             )
+        return None
+
+    def unspilled(self, mutations: Iterable[Mutation]) -> Refusal | None:
+        """Why what was admitted is not taken now that its spaces are known; None: it is."""
+        if self.overloaded and not all(mutation[0] in self.spilled for mutation in mutations):
+            return Refusal(ResultCode.OVERLOADED, self.overloaded)
         return None
 
     @staticmethod

@@ -105,6 +105,14 @@ class Counts:
     mismatches: int = 0
     skipped: int = 0
 
+    def named(self) -> dict[str, int]:
+        """As `tupelo status` shows them."""
+        return {
+            "digests_compared": self.compared,
+            "digest_mismatches": self.mismatches,
+            "digests_skipped": self.skipped,
+        }
+
 
 class Auditor:
     """Both sides of it, in one unit.

@@ -14,6 +14,8 @@ from tupelo_grid.core.frames import Ack, CatchUp, Frame, Position, SnapshotChunk
 from tupelo_grid.core.journal import common_point, epoch_at
 from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.snapshot import SnapshotBuilder, SnapshotError
+from tupelo_grid.core.spill import Spill
+from tupelo_grid.core.tail import Tail
 
 TakeAudit = Callable[[str, Partition, tuple[int, int, int, int, int]], None]
 
@@ -55,6 +57,9 @@ class Receiver:
         self.audit: TakeAudit = _no_audit
         # Whoever asks for these is refused until it is known what becomes of what we hold of them.
         self.withheld: Container[int] = ()
+        # Where the extents of snapshots go, and why our journals can take no more.
+        self.spill: Spill | None = None
+        self.trouble = ""
         # Replicas that differ from their primary's at the same record.
         self._damaged: set[int] = set()
         # Snapshots of which we have the beginning. They outlive their stream, so that the next one
@@ -95,6 +100,10 @@ class Receiver:
             self._damaged.add(number)
             inbound.accepted.discard(number)
             inbound.refused.add(number)
+
+    def arriving(self) -> list[Tail]:
+        """Of snapshots that are not complete."""
+        return [one.tail for one in self._building.values() if one.tail is not None]
 
     def receive(self, frame: Frame) -> Ack | None:
         """Takes in a frame. None: nothing to say (it was not for us, or out of date)."""
@@ -139,6 +148,8 @@ class Receiver:
             position=inbound.position,
             reset=reset,
             positions=answers + refusals,
+            paused=self.spill.paused if self.spill is not None else (),
+            trouble=self.trouble,
         )
 
     def _position(self, number: int, refused: bool) -> Position:
@@ -238,7 +249,8 @@ class Receiver:
             return
         builder, origin = self._building.get(number), (sender, chunk.epoch)
         if builder is None or (builder.snapshot_id, builder.origin) != (chunk.snapshot_id, origin):
-            builder = self._building[number] = SnapshotBuilder(chunk.snapshot_id, number, origin)
+            builder = SnapshotBuilder(chunk.snapshot_id, number, origin, self.spill)
+            self._building[number] = builder
         if chunk.index < builder.next_index:
             return  # it is there already, and comes again
         try:

@@ -81,6 +81,8 @@ class BulkEvaluator:
     ) -> Refusal | None:
         batch, number = pending.batch, bulk.op_numbers[group]
         admitted = self.admission.admit(primary, batch.session, number, bulk.space)
+        if admitted is None and self.admission.overloaded:
+            admitted = self.admission.unspilled(mutations)
         if admitted is None:
             record = (WRITE, batch.session, number, batch.acked_below, None, mutations)
             outcome.versions[group] = primary.append(record)

@@ -251,6 +251,10 @@ class Evaluator:
                 if short is not None:
                     self._refuse(pending, i, short)
                     return
+            refusal = self.admission.unspilled(mutations) if self.admission.overloaded else None
+            if refusal is not None:
+                self._refuse(pending, i, refusal)
+                return
             record = (WRITE, batch.session, number, batch.acked_below, result, mutations)
             sequence = primary.append(record)
             waits[primary] = sequence

@@ -5,6 +5,7 @@ The shell turns these into the protobuf messages of proto/tupelo/v1/replication.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tupelo_grid.core.journal import Run
@@ -84,7 +85,11 @@ class Position:
 
 @dataclass(slots=True)
 class Ack:
-    """The receiver took in frames 1..position of the stream, but for the positions refused."""
+    """The receiver took in frames 1..position of the stream, but for the positions refused.
+
+    `paused`: partitions of which no more extents are to be sent until it says otherwise.
+    `trouble`: why its journals can take no more; "": they can.
+    """
 
     sender: str
     receiver: str
@@ -92,3 +97,5 @@ class Ack:
     position: int
     reset: bool = False
     positions: list[Position] = field(default_factory=list)
+    paused: Sequence[int] = ()
+    trouble: str = ""

@@ -118,10 +118,10 @@ class Journal:
         self.bytes = max(0, self.bytes - record_bytes(record)) if self._records else 0
         return record
 
-    def trim(self, through: int) -> None:
-        """Forgets records up to `through`, when that is enough to be worth the move."""
+    def trim(self, through: int, at_once: bool = False) -> None:
+        """Forgets records up to `through`, when that is enough to be worth the move, or at once."""
         count = min(through, self.last) - self.base
-        if count < TRIM_RECORDS_MIN and count < len(self._records):
+        if count < TRIM_RECORDS_MIN and count < len(self._records) and not at_once:
             return
         if count <= 0:
             return

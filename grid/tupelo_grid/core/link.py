@@ -8,6 +8,7 @@ mended: the next one begins with a probe of every partition it carries.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -59,6 +60,8 @@ class Link:
         blocked: the connection takes no more at the moment; set by the shell.
         heard: when the peer last acknowledged anything, or the link was made.
         waiting_since: when the oldest frame not yet acknowledged was sent; 0.0: none is.
+        paused: partitions of which the peer takes in no more of what is in files for the moment.
+        trouble: why its journals can take no more.
     """
 
     me: str
@@ -80,6 +83,8 @@ class Link:
     commits: list[tuple[int, int, int, int]] = field(default_factory=list)
     audits: list[tuple[int, int, int, int, int]] = field(default_factory=list)
     in_flight: deque[Sent] = field(default_factory=deque)
+    paused: Collection[int] = ()
+    trouble: str = ""
 
     @property
     def waiting_since(self) -> float:
@@ -100,6 +105,7 @@ class Link:
         self.items, self.catch_ups, self.snapshots = [], [], []
         self.probes, self.confirms, self.rounds, self.commits = [], [], [], []
         self.audits = []
+        self.paused, self.trouble = (), ""
         self.in_flight.clear()
         return lost
 

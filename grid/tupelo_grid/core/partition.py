@@ -17,6 +17,7 @@ from tupelo_grid.core.dedupe import SessionTable
 from tupelo_grid.core.expiry import Deadlines
 from tupelo_grid.core.journal import MUTATION_OVERHEAD_BYTES, RECORD_OVERHEAD_BYTES, Journal
 from tupelo_grid.core.records import SESSION_EVICT, WRITE, Entry, Mutation, Record
+from tupelo_grid.core.tail import Tail
 
 # What a record replaced, and what it did to the session table. A record of one client's write of
 # one entry has that entry itself, others have a list with one for each mutation.
@@ -33,6 +34,7 @@ class Partition:
         commit: every record up to it is acknowledged by the whole in-sync set. A backup learns it
             with a delay.
         persisted: the store holds everything up to it.
+        spilled: what of the journal is in files, ahead of the records in memory; None: nothing.
         undo_base: the lowest sequence the partition can be cut back to.
     """
 
@@ -45,6 +47,7 @@ class Partition:
         "persisted",
         "sessions",
         "spaces",
+        "spilled",
     )
 
     def __init__(self, number: int) -> None:
@@ -55,11 +58,18 @@ class Partition:
         self.deadlines = Deadlines()
         self.commit = 0
         self.persisted = 0
+        self.spilled: Tail | None = None
         self._undo: deque[Undo] = deque()
 
     @property
     def undo_base(self) -> int:
         return self.journal.last - len(self._undo)
+
+    @property
+    def journal_after(self) -> int:
+        """Records up to it are no longer held, neither in memory nor in files."""
+        tail = self.spilled
+        return tail.after if tail is not None and tail.extents else self.journal.base
 
     def entries(self) -> int:
         return sum(map(len, self.spaces.values()))
@@ -201,6 +211,9 @@ class Partition:
         self.journal.validate()
         assert self.commit <= self.journal.last, "commit beyond the journal"
         assert self.persisted <= self.commit or not self.commit, "persisted beyond commit"
+        if self.spilled is not None:
+            assert self.spilled.through <= self.commit, "what is not committed is in a file"
+            self.spilled.validate(self.journal.base, self.persisted)
         assert len(self._undo) <= self.journal.last, "more undo than records"
         for entries in self.spaces.values():
             for entry in entries.values():

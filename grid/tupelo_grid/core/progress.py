@@ -6,12 +6,14 @@ import zlib
 from collections import deque
 from collections.abc import Iterator
 from enum import Enum
+from functools import partial
 
 from tupelo_grid.core.frames import CatchUp, Position, SnapshotChunk
 from tupelo_grid.core.journal import common_point
 from tupelo_grid.core.link import Link
 from tupelo_grid.core.partition import Partition
-from tupelo_grid.core.snapshot import Snapshot
+from tupelo_grid.core.snapshot import Snapshot, spilled_chunk
+from tupelo_grid.core.tail import Extent
 
 CATCH_UP_RECORDS_MAX = 1024
 CATCH_UP_BYTES_MAX = 1024 * 1024
@@ -47,10 +49,12 @@ class Progress:
     __slots__ = (
         "_chunk_index",
         "_chunks",
+        "_fetching",
         "_lookahead",
         "_partition",
         "_snapshot",
         "_snapshot_id",
+        "_tail_at",
         "_unacked",
         "acked",
         "epoch",
@@ -80,6 +84,9 @@ class Progress:
         self._chunk_index = 0
         self._snapshot_id = 0
         self._unacked: deque[SnapshotChunk] = deque()
+        # How far the extents were sent that come before the snapshot; -1: none is sent.
+        self._tail_at = -1
+        self._fetching = False
 
     @property
     def streaming(self) -> bool:
@@ -99,6 +106,7 @@ class Progress:
         self.generation += 1
         self.phase = Phase.IDLE
         self.acked = self.sent = 0
+        self._fetching = False
 
     def probe(self) -> None:
         """Starts over by asking where the replica's journal ends."""
@@ -114,8 +122,9 @@ class Progress:
         self._end_snapshot()
 
     def let_go(self) -> None:
-        """There is no room to keep anything for a snapshot that broke off: it begins again."""
-        if self.phase is not Phase.SNAPSHOT:
+        """There is no room to keep anything for a snapshot that broke off: it begins again. Of one
+        that had not come further than the extents, hardly anything is kept."""
+        if self.phase is not Phase.SNAPSHOT and self._tail_at < 0:
             self._end_snapshot()
 
     def _take_back(self) -> None:
@@ -172,12 +181,15 @@ class Progress:
         self.link.catch_ups.append((self, catch_up))
         self.sent = end
         self.phase = Phase.STREAMING if end == journal.last else Phase.CATCHING_UP
+        if self.streaming:
+            # What all were told before: it may be long until there is more to tell.
+            held = self._partition
+            self.link.commits.append((self.partition, self.epoch, held.commit, held.persisted))
 
     def _start_snapshot(self) -> None:
         self.phase = Phase.SNAPSHOT
-        self._snapshot = Snapshot(self._partition)
-        self._chunks = self._snapshot.chunks()
-        self._lookahead = next(self._chunks, None)
+        self._snapshot = None
+        self._tail_at = 0
         self._chunk_index = 0
         self.link.snapshots_made += 1
         # Of no other snapshot of ours, also when the link was forgotten and made again in between.
@@ -188,13 +200,14 @@ class Progress:
     def _resume_snapshot(self, answer: Position) -> bool:
         """Goes on with a snapshot that broke off, where we have all that the replica lacks."""
         snapshot, unacked = self._snapshot, self._unacked
-        if snapshot is None or answer.snapshot_id != self._snapshot_id:
+        tail = self._tail_at >= 0
+        if (snapshot is None and not tail) or answer.snapshot_id != self._snapshot_id:
             return False
         kept_from = self._chunk_index - len(unacked)
         if not kept_from <= answer.next_chunk <= self._chunk_index:
             return False
         whole = answer.next_chunk == self._chunk_index and self._lookahead is None
-        if whole or snapshot.sequence < self._partition.journal.base:
+        if snapshot is not None and (whole or snapshot.sequence < self._partition.journal.base):
             return False
         while unacked and unacked[0].index < answer.next_chunk:
             unacked.popleft()
@@ -204,26 +217,67 @@ class Progress:
         return True
 
     def _end_snapshot(self) -> None:
-        self._snapshot, self._lookahead = None, None
+        self._snapshot, self._lookahead, self._tail_at = None, None, -1
         self._chunks = iter(())
         self._unacked.clear()
 
     def _send_chunks(self) -> None:
         """All chunks on their way are in one frame: the next ones follow its acknowledgement."""
+        if self._tail_at >= 0:
+            if self._send_tail():
+                return
+            self._tail_at = -1
+            self._snapshot = Snapshot(self._partition)
+            self._chunks = self._snapshot.chunks()
+            self._lookahead = next(self._chunks, None)
         while self._lookahead is not None and len(self._unacked) < SNAPSHOT_CHUNKS_IN_FLIGHT_MAX:
             body, self._lookahead = self._lookahead, next(self._chunks, None)
-            chunk = SnapshotChunk(
-                partition=self.partition,
-                epoch=self.epoch,
-                snapshot_id=self._snapshot_id,
-                index=self._chunk_index,
-                last=self._lookahead is None,
-                crc=zlib.crc32(body),
-                body=body,
-            )
-            self._chunk_index += 1
-            self._unacked.append(chunk)
-            self.link.snapshots.append((self, chunk))
+            self._send_chunk(body, self._lookahead is None)
+
+    def _send_chunk(self, body: bytes, last: bool) -> None:
+        chunk = SnapshotChunk(
+            partition=self.partition,
+            epoch=self.epoch,
+            snapshot_id=self._snapshot_id,
+            index=self._chunk_index,
+            last=last,
+            crc=zlib.crc32(body),
+            body=body,
+        )
+        self._chunk_index += 1
+        self._unacked.append(chunk)
+        self.link.snapshots.append((self, chunk))
+
+    def _send_tail(self) -> bool:
+        """What of the journal is in files goes first, an extent at a time; nothing is kept in
+        memory for that long. False: the replica has all of it, up to what is in memory."""
+        if self._unacked or self._fetching:
+            # Nothing may overtake it: its acknowledgement would be taken for the snapshot's.
+            return True
+        tail = self._partition.spilled
+        extent = tail.following(self._tail_at) if tail is not None else None
+        if tail is None or extent is None:
+            return False
+        # A replica without room takes in what replaces all it has of it, as the store has that now.
+        if self.partition not in self.link.paused or extent.after > self._tail_at:
+            self._fetching = True
+            tail.fetch(extent, partial(self._send_extent, self.generation, extent))
+        return True
+
+    def _send_extent(self, generation: int, extent: Extent, payload: bytes | None) -> None:
+        if generation != self.generation:
+            return
+        self._fetching = False
+        if payload is None:
+            self._send_chunks()  # the store has it by now: what follows will do
+            return
+        self._tail_at = extent.through
+        self._send_chunk(spilled_chunk(extent, payload), False)
+
+    def go_on(self) -> None:
+        """The replica may take in more of what is in files, or there may be less of it."""
+        if self.phase is Phase.SNAPSHOT and self._tail_at >= 0:
+            self._send_chunks()
 
     def settled(self, sequence: int) -> bool:
         """A frame that took the replica to `sequence` was acknowledged. True: `acked` rose."""

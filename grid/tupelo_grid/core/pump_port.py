@@ -26,7 +26,8 @@ class PumpSource(Protocol):
         ...
 
     def read(self, partition: int, after: int, limit: int) -> Sequence[tuple[int, Record]]:
-        """At most `limit` committed records that follow `after`, in order, with their sequences.
+        """At most `limit` committed records that follow `after`, in order, with their sequences;
+        none while they are being read from a file.
 
         `after` is not below `base`, and the unit is primary of the partition.
         """

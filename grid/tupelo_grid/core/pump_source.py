@@ -30,18 +30,23 @@ class UnitPumpSource:
     def read(self, partition: int, after: int, limit: int) -> list[tuple[int, Record]]:
         """Committed records only: what follows may yet be cut off."""
         held = self._unit.replicas[partition]
+        if held.spilled is not None and after < held.journal.base:
+            return held.spilled.read(after, limit)
         records = held.journal.read(after, min(limit, max(0, held.commit - after)))
         return list(enumerate(records, start=after + 1))
 
     def base(self, partition: int) -> int:
         """Records up to it are no longer held."""
-        return self._unit.replicas[partition].journal.base
+        return self._unit.replicas[partition].journal_after
 
     def bytes_after(self, partition: int, sequence: int) -> int:
         """The records' share of the journal, as if all were of one size."""
-        journal = self._unit.replicas[partition].journal
+        partition_held = self._unit.replicas[partition]
+        journal, tail = partition_held.journal, partition_held.spilled
+        spilled = tail.size_between(sequence, journal.base) if tail is not None else 0
         held = journal.last - journal.base
-        return journal.bytes * max(0, journal.last - sequence) // held if held else 0
+        behind = journal.last - max(sequence, journal.base)
+        return spilled + (journal.bytes * max(0, behind) // held if held else 0)
 
     def persisted(self, partition: int, epoch: int, cursor: int) -> None:
         """The store has everything up to `cursor`: the journal may forget it."""

@@ -10,13 +10,18 @@ it can feed the pump should it become primary.
     kind 1 entries   [space, [[key, value, version, deadline], ...]]
     kind 2 sessions  rows of SessionTable.dump
     kind 3 records   the tail's records, in order
+    kind 4 spilled   [after, through, size, records encoded]; before the head
+
+Of the records that the store does not have, those that are in files (core.tail) come first, an
+extent in a chunk, as bytes that neither side looks into. The head follows when all of them have
+arrived, and S is of that moment.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -24,14 +29,22 @@ from tupelo_grid.core.dedupe import SessionTable
 from tupelo_grid.core.journal import Journal
 from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.records import Entry, Record
+from tupelo_grid.core.tail import Extent, Tail
 
 CHUNK_BYTES = 256 * 1024
 
-HEAD, ENTRIES, SESSIONS, RECORDS = range(4)
+HEAD, ENTRIES, SESSIONS, RECORDS, SPILLED = range(5)
+# How such a chunk begins: an array of two, the first of them its kind.
+_SPILLED_START = bytes((0x92, SPILLED))
 
 
 class SnapshotError(Exception):
     """A chunk is missing, out of order or damaged; the snapshot must be sent again."""
+
+
+def spilled_chunk(extent: Extent, payload: bytes) -> bytes:
+    row = (extent.after, extent.through, extent.size, payload)
+    return msgspec.msgpack.encode((SPILLED, row))
 
 
 class Snapshot:
@@ -97,17 +110,34 @@ def _by_bytes(rows: list[Any], size: Any) -> Iterator[list[Any]]:
         yield part
 
 
+class TailTaker(Protocol):
+    """Where extents of a snapshot go as they arrive: core.spill."""
+
+    def begin(self) -> Tail: ...
+
+    def receive(self, number: int, tail: Tail, extent: Extent) -> bool: ...
+
+
 class SnapshotBuilder:
     """The incoming side: takes chunks in order, then makes the partition in one go.
 
     Until `build`, the replica keeps what it has: it may be the last holder of something. `origin`:
-    (sender, epoch); it and the snapshot's number say which bytes a chunk has.
+    (sender, epoch); it and the snapshot's number say which bytes a chunk has. `spill` takes what
+    goes to files at once; None: there are none.
     """
 
-    def __init__(self, snapshot_id: int, number: int, origin: tuple[str, int] = ("", 0)) -> None:
+    def __init__(
+        self,
+        snapshot_id: int,
+        number: int,
+        origin: tuple[str, int] = ("", 0),
+        spill: TailTaker | None = None,
+    ) -> None:
         self.snapshot_id = snapshot_id
         self.origin = origin
         self.next_index = 0
+        self.tail: Tail | None = None
+        self._spill = spill
         self._number = number
         self._chunks: list[bytes] = []
 
@@ -117,8 +147,25 @@ class SnapshotBuilder:
             raise SnapshotError(f"chunk {index} where {self.next_index} was due")
         if zlib.crc32(body) != crc:
             raise SnapshotError(f"chunk {index} is damaged")
-        self._chunks.append(body)
+        if body.startswith(_SPILLED_START):
+            self._take_spilled(body)
+        else:
+            self._chunks.append(body)
         self.next_index += 1
+
+    def _take_spilled(self, body: bytes) -> None:
+        try:
+            _, row = msgspec.msgpack.decode(body, type=tuple[int, tuple[int, int, int, bytes]])
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise SnapshotError(f"unreadable: {error}") from error
+        if self._spill is None or self._chunks:
+            raise SnapshotError("records of a file where none can be")
+        if self.tail is None:
+            self.tail = self._spill.begin()
+        after, through, size, payload = row
+        extent = Extent(after, through, size, payload=payload)
+        if not self._spill.receive(self._number, self.tail, extent):
+            raise SnapshotError(f"records of a file behind {after} where {self.tail.through} ended")
 
     def build(self) -> Partition:
         """Raises SnapshotError for anything but a whole snapshot."""
@@ -145,14 +192,22 @@ class SnapshotBuilder:
                 sessions.extend(payload)
             elif kind == RECORDS:
                 tail.extend(map(_record, payload))
-        if tail_after + len(tail) != sequence:
+        if tail_after + len(tail) != sequence or not self._reaches(persisted, tail_after):
             raise SnapshotError("its tail is not whole")
         partition.journal = Journal.restore(tail_after, tail, [(s, e) for s, e in runs])
         partition.sessions = SessionTable.load(evicted, map(_session, sessions))
         partition.commit = commit
         partition.persisted = min(persisted, sequence)
+        partition.spilled = self.tail
         partition.deadlines.rebuild(partition.spaces)
         return partition
+
+    def _reaches(self, persisted: int, tail_after: int) -> bool:
+        """Nothing is missing between what the store has and the first record that is here."""
+        tail = self.tail
+        if tail is None or persisted >= tail_after:
+            return True
+        return tail.after <= persisted and tail.through >= tail_after
 
 
 def _record(row: list[Any]) -> Record:

@@ -226,6 +226,18 @@ class GridView:
             for unit in units
             if unit.counters.get("disk_full")
         )
+        warnings.extend(
+            f"{unit.incarnation}: no more goes to its spill files, as their disk is full or they "
+            f"have spill_bytes_max; writes are refused until the store has caught up"
+            for unit in units
+            if unit.counters.get("spill_full")
+        )
+        warnings.extend(
+            f"{unit.incarnation}: spilled records cannot be read (its log names the files): if all "
+            f"partitions are healthy, restart it, and other copies go on with their own"
+            for unit in units
+            if unit.counters.get("spill_unreadable")
+        )
         if view.parts and 0 < len(units) <= backups:
             warnings.append(
                 f"backups={backups} needs {backups + 1} units: with {len(units)} each entry has "

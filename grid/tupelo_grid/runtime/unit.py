@@ -28,6 +28,7 @@ from tupelo_grid.core.membership import LeaseKeeper
 from tupelo_grid.core.near_source import UnitNearSource
 from tupelo_grid.core.persist_waits import PersistWaits
 from tupelo_grid.core.pump_source import UnitPumpSource
+from tupelo_grid.core.spilling_unit import SpillingUnit
 from tupelo_grid.core.table import (
     FENCED,
     Lease,
@@ -50,6 +51,7 @@ from tupelo_grid.runtime.process import Announce
 from tupelo_grid.runtime.refreshing import Refresher
 from tupelo_grid.runtime.servers import make_server, start_server
 from tupelo_grid.runtime.shell import UnitShell
+from tupelo_grid.runtime.spilling import Spilling
 from tupelo_grid.telemetry.process import LoopLag
 from tupelo_grid.transport.near import NearStreams
 from tupelo_grid.transport.persisting import UnitPersisting
@@ -142,10 +144,14 @@ class UnitProcess:
         runner = units.runner(partitions=grid.partitions, config=config)
         core = (self._clock, limits_of(config), runner, self._space_ttls)
         self._journal: Journaling | None = None
-        self.unit = Unit(incarnation, *core)
+        self.unit: Unit
+        self._spilling: Spilling | None = None
         if journal is not None:
             self.unit = durable = DurableUnit(journal.place, journal.recovered, *core)
             self._journal = Journaling(durable, journal, store, config)
+        else:
+            self.unit = spilling = SpillingUnit(incarnation, *core, config.spill_bytes_max)
+            self._spilling = Spilling(spilling.spill, config, name, incarnation, self._spilled)
         self._reader = ReaderClient(config, keeper.state.grid_id)
         self._loader = Loader(self.unit, config, self._reader, self._clock)
         reading = (self.unit, config, self._reader)
@@ -189,6 +195,8 @@ class UnitProcess:
         connections: set[ReceiverProtocol] = set()
         if self._journal is not None:
             await stack.enter_async_context(self._journal.writer)
+        if self._spilling is not None:
+            await stack.enter_async_context(self._spilling.writer)
         listener = await serve_replication(
             host,
             self._keeper.state.grid_id,
@@ -305,6 +313,10 @@ class UnitProcess:
     def _after(self) -> None:
         self.shell.after()
 
+    def _spilled(self) -> None:
+        self.shell.after()
+        self.pump.hurry(set())
+
     def _on_state(self, state: GridState) -> None:
         self._follow_spaces(state.spaces)
         self.unit.set_leases(state.leases)
@@ -315,6 +327,8 @@ class UnitProcess:
     def _follow_spaces(self, spaces: Mapping[str, SpaceSchema]) -> None:
         self._schemas.update(spaces)
         self._through.follow(self._schemas)
+        if self._spilling is not None:
+            self._spilling.follow(self._schemas)
         # Nothing is in a command's way where no space is read through.
         self._runner.missing = self._through.lacks if self._through.spaces else None
         self._space_ttls.update({name: schema.ttl_ms for name, schema in spaces.items()})
@@ -322,17 +336,9 @@ class UnitProcess:
         self.unit.minimums.follow(wanted, self.unit.primaries.values())
 
     def _counters(self) -> dict[str, int]:
-        disk = self._journal.counters() if self._journal is not None else {}
-        return {**digest_counters(self.unit), **disk, **self._through.counts}
-
-
-def digest_counters(unit: Unit) -> dict[str, int]:
-    counts = unit.audit.counts
-    return {
-        "digests_compared": counts.compared,
-        "digest_mismatches": counts.mismatches,
-        "digests_skipped": counts.skipped,
-    }
+        files = self._journal or self._spilling
+        disk = files.counters() if files is not None else {}
+        return {**self.unit.audit.counts.named(), **disk, **self._through.counts}
 
 
 def limits_of(config: GridConfig) -> Limits:

@@ -176,6 +176,8 @@ def encode_ack(ack: Ack, grid_id: bytes) -> pb.ReplicationAck:
             )
             for one in ack.positions
         ],
+        paused=ack.paused,
+        trouble=ack.trouble,
     )
 
 
@@ -205,4 +207,6 @@ def decode_ack(message: pb.ReplicationAck) -> Ack:
         message.position,
         message.reset,
         positions,
+        message.paused[:] if message.paused else (),
+        message.trouble,
     )

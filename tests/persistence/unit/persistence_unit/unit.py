@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from tupelo.unit import Entry, ProcessingUnit
 
 unit = ProcessingUnit("ledger")
+# Set by those who want to see journals spill.
+SPILL = os.environ.get("LEDGER_SPILL") == "1"
 
 
 class Account(Entry, frozen=True):
@@ -20,8 +24,8 @@ class Item(Entry, frozen=True):
     price: int
 
 
-accounts = unit.space("accounts", Account, key="number")
-audited = unit.space("audited", Account, key="number", coalesce=False)
+accounts = unit.space("accounts", Account, key="number", spill=SPILL)
+audited = unit.space("audited", Account, key="number", coalesce=False, spill=SPILL)
 receipts = unit.space("receipts", Account, key="number", write_through=True)
 items = unit.space("items", Item, key="number")
 stock = unit.space("stock", Item, key="number", read_through=True)
