@@ -30,7 +30,7 @@ from tupelo_grid.core.records import Mutation, Result
 from tupelo_grid.core.table import Lease, PartitionConfig, Versioned
 from tupelo_grid.core.unit import Unit
 from tupelo_grid.runtime.clock import MachineClock
-from tupelo_grid.transport.columns import to_batch, to_result
+from tupelo_grid.transport.columns import Columns, to_batch, to_result
 from tupelo_grid.transport.replication_codec import (
     decode_ack,
     decode_frame,
@@ -173,10 +173,11 @@ def run(frames: list[bytes], ops: int) -> dict[str, float]:
 def one_round(pair: Pair, watch: Stopwatch, data: bytes) -> None:
     request = watch("parse", SessionRequest.FromString, data)
     message = request.batches[0]
-    watch("validate", validate_batch, message, pair.config, PARTITIONS)
-    faults = watch("oversized", oversized, message, pair.config)
-    faults = faults | watch("malformed", malformed, message)
-    batch = watch("to_batch", to_batch, message, faults, pair.clock.now() + 10)
+    columns = watch("columns", Columns, message)
+    watch("validate", validate_batch, columns, pair.config, PARTITIONS)
+    faults = watch("oversized", oversized, columns, pair.config)
+    faults = faults | watch("malformed", malformed, columns)
+    batch = watch("to_batch", to_batch, message, columns, faults, pair.clock.now() + 10)
     pending: Pending = watch("submit", pair.primary.submit, batch)
     [frame] = watch("flush", pair.primary.flush)
     sent = watch("encode", lambda: encode_frame(frame, GRID).SerializeToString())

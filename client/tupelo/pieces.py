@@ -149,7 +149,7 @@ class Bulk(Work):
 
     def _take(self, pieces: Sequence[Group], result: BatchResult, count: int) -> None:
         bulk = result.bulk
-        versions, values = bulk.versions, bulk.values
+        versions, values = bulk.versions[:], bulk.values[:]
         if not self.writes:
             total = sum([len(group.entries) for group in pieces])
             if len(versions) != total or len(values) not in (0, total):
@@ -159,7 +159,7 @@ class Bulk(Work):
                 rows = zip(group.entries, answers, strict=False)
                 group.found = [(key, value) for key, (version, value) in rows if version]
             return
-        epochs, copies = bulk.epochs, bulk.copies
+        epochs, copies = bulk.epochs[:], bulk.copies
         if not len(versions) == len(epochs) == len(copies) == count:
             raise GarbledAnswer(
                 f"{len(versions)} versions, {len(epochs)} epochs for {count} groups"

@@ -21,7 +21,7 @@ from tupelo_grid.core.unit import Unit
 from tupelo_grid.runtime.disk import Journaling
 from tupelo_grid.runtime.names import Names
 from tupelo_grid.runtime.swapping import Swapper
-from tupelo_grid.transport.columns import to_batch, to_result
+from tupelo_grid.transport.columns import Columns, to_batch, to_result
 from tupelo_grid.transport.replication import PeerConnections, PeerEvents
 from tupelo_grid.transport.route import RouteCache
 from tupelo_grid.transport.status import detail
@@ -164,7 +164,8 @@ class UnitShell:
     def _submit(
         self, message: OpBatch, failed: Mapping[Place, Fault] | None = None
     ) -> BatchResult | Pending:
-        refused = validate_batch(message, self._config, self._partitions)
+        columns = Columns(message)
+        refused = validate_batch(columns, self._config, self._partitions)
         if refused is None and message.grid_id and message.grid_id != self._grid_id:
             refused = detail(
                 ResultCode.INVALID_ARGUMENT,
@@ -173,12 +174,12 @@ class UnitShell:
             )
         if refused is not None:
             return BatchResult(refused=refused)
-        faults = malformed(message) | oversized(message, self._config)
+        faults = malformed(columns) | oversized(columns, self._config)
         if failed and self.through is not None:
             unknown = self.through.faults(message, failed)
             faults = {index: detail(*fault) for index, fault in unknown.items()} | faults
         timeout_s = message.timeout_ms / 1000 or self._config.request_timeout_s
-        return self.unit.submit(to_batch(message, faults, self._clock.now() + timeout_s))
+        return self.unit.submit(to_batch(message, columns, faults, self._clock.now() + timeout_s))
 
     def _respond(self, call: Call) -> SessionResponse:
         results, stale = [], False

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final, Literal
 
 import msgspec
 from tupelo.errors import ResultCode
-from tupelo.v1.data_pb2 import BatchResult, BulkResult, ErrorDetail, OpBatch
+from tupelo.v1.data_pb2 import BatchResult, BulkBatch, BulkResult, ErrorDetail, OpBatch
 
 from tupelo_grid.core.batch import Batch, Bulk, OpError, Pending
 
@@ -20,35 +21,77 @@ _DEFAULT_MESSAGES = {
 }
 
 
-def to_batch(message: OpBatch, faults: Mapping[int, ErrorDetail], deadline: float) -> Batch:
-    """A validated batch. `deadline`: by the core's clock."""
-    bulk = message.bulk if message.HasField("bulk") else None
+class Columns:
+    """An OpBatch with its columns taken out of protobuf once, by the same names, for all that looks
+    at them: protobuf makes every element anew each time."""
+
+    __slots__ = (
+        "bulk",
+        "expected_versions",
+        "keys",
+        "kinds",
+        "op_numbers",
+        "partitions",
+        "session",
+        "target_index",
+        "targets",
+        "ttls_ms",
+        "values",
+    )
+
+    def __init__(self, message: OpBatch) -> None:
+        # A slice is made in C at one go; a list of it, by asking for one element after the other.
+        self.kinds = message.kinds
+        self.partitions = message.partitions[:]
+        self.targets = message.targets[:]
+        self.target_index = message.target_index[:]
+        self.keys = message.keys[:]
+        self.values = message.values[:]
+        self.op_numbers = message.op_numbers[:]
+        self.ttls_ms = message.ttls_ms[:]
+        self.expected_versions = message.expected_versions[:]
+        self.session = message.session
+        self.bulk = _to_bulk(message.bulk) if message.HasField("bulk") else _NO_BULK
+
+    def HasField(self, name: Literal["bulk"]) -> bool:
+        return self.bulk is not _NO_BULK
+
+
+def _to_bulk(bulk: BulkBatch) -> Bulk:
+    return Bulk(
+        kind=bulk.kind,
+        space=bulk.space,
+        partitions=bulk.partitions[:],
+        counts=bulk.counts[:],
+        op_numbers=bulk.op_numbers[:],
+        keys=bulk.keys[:],
+        values=bulk.values[:],
+        ttl_ms=bulk.ttl_ms,
+    )
+
+
+_NO_BULK: Final = _to_bulk(BulkBatch())
+
+
+def to_batch(
+    message: OpBatch, columns: Columns, faults: Mapping[int, ErrorDetail], deadline: float
+) -> Batch:
+    """A validated batch; `columns` are those of the message. `deadline`: by the core's clock."""
     return Batch(
-        session=message.session,
+        session=columns.session,
         acked_below=message.acked_below,
-        kinds=message.kinds,
-        partitions=list(message.partitions),
-        targets=list(message.targets),
-        target_index=list(message.target_index) or None,
-        keys=list(message.keys),
-        values=list(message.values) or None,
-        op_numbers=list(message.op_numbers) or None,
-        ttls_ms=list(message.ttls_ms) or None,
-        expected=list(message.expected_versions) or None,
+        kinds=columns.kinds,
+        partitions=columns.partitions,
+        targets=columns.targets,
+        target_index=columns.target_index or None,
+        keys=columns.keys,
+        values=columns.values or None,
+        op_numbers=columns.op_numbers or None,
+        ttls_ms=columns.ttls_ms or None,
+        expected=columns.expected_versions or None,
         strict=message.strict,
         deadline=deadline,
-        bulk=None
-        if bulk is None
-        else Bulk(
-            kind=bulk.kind,
-            space=bulk.space,
-            partitions=list(bulk.partitions),
-            counts=list(bulk.counts),
-            op_numbers=list(bulk.op_numbers),
-            keys=list(bulk.keys),
-            values=list(bulk.values),
-            ttl_ms=bulk.ttl_ms,
-        ),
+        bulk=columns.bulk if columns.HasField("bulk") else None,
         faults={index: (int(fault.code), fault.message) for index, fault in faults.items()} or None,
     )
 

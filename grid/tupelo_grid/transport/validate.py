@@ -24,6 +24,8 @@ from tupelo.errors import ResultCode
 from tupelo.v1.data_pb2 import BulkBatch, ErrorDetail, OpBatch, OpKind
 
 from tupelo_grid.config import GridConfig
+from tupelo_grid.core.batch import Bulk
+from tupelo_grid.transport.columns import Columns
 from tupelo_grid.transport.status import detail
 
 Faults = dict[int, ErrorDetail]
@@ -71,7 +73,9 @@ _decode = msgspec.msgpack.Decoder().decode
 _walk = msgspec.msgpack.Decoder(msgspec.Raw).decode
 
 
-def validate_batch(batch: OpBatch, config: GridConfig, partitions: int) -> ErrorDetail | None:
+def validate_batch(
+    batch: OpBatch | Columns, config: GridConfig, partitions: int
+) -> ErrorDetail | None:
     """The reason to refuse the batch as a whole, or None. `partitions`: of the grid."""
     kinds = batch.kinds
     bulk = batch.bulk if batch.HasField("bulk") else None
@@ -96,7 +100,9 @@ def validate_batch(batch: OpBatch, config: GridConfig, partitions: int) -> Error
     return None
 
 
-def _columns_fault(batch: OpBatch, kinds: bytes, parts: int, numbers: int, ttls: int) -> str | None:
+def _columns_fault(
+    batch: OpBatch | Columns, kinds: bytes, parts: int, numbers: int, ttls: int
+) -> str | None:
     ops = len(kinds)
     index = batch.target_index
     keys, indexes, values = len(batch.keys), len(index), len(batch.values)
@@ -124,7 +130,7 @@ def _columns_fault(batch: OpBatch, kinds: bytes, parts: int, numbers: int, ttls:
     return None
 
 
-def _unequal_columns(batch: OpBatch, ops: int) -> str:
+def _unequal_columns(batch: OpBatch | Columns, ops: int) -> str:
     for name in ("partitions", "keys"):
         if len(getattr(batch, name)) != ops:
             return f"column {name} has {len(getattr(batch, name))} elements, kinds has {ops}"
@@ -134,7 +140,7 @@ def _unequal_columns(batch: OpBatch, ops: int) -> str:
     raise AssertionError("some column differs")
 
 
-def _bulk_fault(bulk: BulkBatch) -> str | None:
+def _bulk_fault(bulk: BulkBatch | Bulk) -> str | None:
     counts = list(bulk.counts)
     groups, entries = len(bulk.partitions), len(bulk.keys)
     if bulk.kind not in BULK_KINDS:
@@ -153,7 +159,7 @@ def _bulk_fault(bulk: BulkBatch) -> str | None:
 
 
 def _token_fault(
-    batch: OpBatch, kinds: bytes, column: Sequence[int], bulk: BulkBatch | None
+    batch: OpBatch | Columns, kinds: bytes, column: Sequence[int], bulk: BulkBatch | Bulk | None
 ) -> str | None:
     """Every write needs a token of its own."""
     writes = len(kinds.translate(None, READS))
@@ -197,7 +203,7 @@ def _limit_fault(
     )
 
 
-def oversized(batch: OpBatch, config: GridConfig) -> Faults:
+def oversized(batch: OpBatch | Columns, config: GridConfig) -> Faults:
     """Operations and bulk groups with a key or value above its limit; the others may go on."""
     key_max, value_max = config.key_bytes_max, config.value_bytes_max
     if (
@@ -228,7 +234,7 @@ def oversized(batch: OpBatch, config: GridConfig) -> Faults:
     return faults
 
 
-def malformed(batch: OpBatch) -> Faults:
+def malformed(batch: OpBatch | Columns) -> Faults:
     """Operations and bulk groups whose key is not canonical or whose value is no MessagePack."""
     kinds = batch.kinds
     bulk = batch.bulk if batch.HasField("bulk") else None
