@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Sized
+from operator import itemgetter
 from typing import Final
 
 from tupelo.v1 import pump_pb2
@@ -22,6 +23,8 @@ told only that it was passed."""
 
 DEAD_TEXT_MAX: Final = 300
 """Characters of their errors that go along; the dead letter has more."""
+
+_VERSION: Final = itemgetter(3)  # of a change
 
 
 class BadFrame(ValueError):
@@ -88,8 +91,9 @@ def _decode_batches(columns: pump_pb2.PumpColumns) -> list[PartitionBatch]:
         to_sequences=columns.to_sequences,
         counts=columns.counts,
     )
+    counts = columns.counts[:]
     _same(
-        sum(columns.counts),
+        sum(counts),
         space_index=columns.space_index,
         keys=columns.keys,
         values=columns.values,
@@ -101,11 +105,11 @@ def _decode_batches(columns: pump_pb2.PumpColumns) -> list[PartitionBatch]:
     batches = []
     start = 0
     rows = zip(
-        columns.partitions,
-        columns.epochs,
-        columns.from_sequences,
-        columns.to_sequences,
-        columns.counts,
+        columns.partitions[:],
+        columns.epochs[:],
+        columns.from_sequences[:],
+        columns.to_sequences[:],
+        counts,
         strict=True,
     )
     for partition, epoch, first, last, count in rows:
@@ -113,23 +117,24 @@ def _decode_batches(columns: pump_pb2.PumpColumns) -> list[PartitionBatch]:
         start += count
         if first >= last or last >= 2**63:
             raise BadFrame(f"partition {partition} goes from sequence {first} to {last}")
-        if not all(first < change[3] <= last for change in mine):
+        if mine and not first < min(map(_VERSION, mine)) <= max(map(_VERSION, mine)) <= last:
             raise BadFrame(f"partition {partition} has a version outside ({first}, {last}]")
         batches.append(PartitionBatch(partition, epoch, first, last, mine))
     return batches
 
 
 def _decode_changes(columns: pump_pb2.PumpColumns) -> list[Change]:
-    names = list(columns.spaces)
-    if columns.space_index and max(columns.space_index) >= len(names):
-        raise BadFrame(f"space_index {max(columns.space_index)} of {len(names)} spaces")
+    # Slices, since protobuf makes them at one go.
+    names, index = columns.spaces[:], columns.space_index[:]
+    if index and max(index) >= len(names):
+        raise BadFrame(f"space_index {max(index)} of {len(names)} spaces")
     rows = zip(
-        columns.space_index,
-        columns.keys,
-        columns.values,
+        index,
+        columns.keys[:],
+        columns.values[:],
         columns.deleted,
-        columns.versions,
-        columns.deadlines_ms,
+        columns.versions[:],
+        columns.deadlines_ms[:],
         strict=True,
     )
     return [
