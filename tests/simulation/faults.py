@@ -13,8 +13,12 @@ if TYPE_CHECKING:
 
 
 class Faults:
+    """`over`: what was about to go wrong within moments does not any more. A unit that died then,
+    and for good, could have had the only disk with a copy."""
+
     def __init__(self, world: World) -> None:
         self._world = world
+        self.over = False
         self.counts: dict[str, int] = {}
         self._acts: dict[str, Callable[[], None]] = {
             "crash": lambda: self.crash(restart_s=None),
@@ -70,7 +74,11 @@ class Faults:
             "lost_answers": lambda: self.lost_answers(victim),
             "cut_pair": lambda: self.cut_pair(victim),
         }
-        world.loop.after(delay_s, acts[name])
+        world.loop.after(delay_s, self._act, acts[name])
+
+    def _act(self, act: Callable[[], None]) -> None:
+        if not self.over:
+            act()
 
     # -- units
 

@@ -112,6 +112,7 @@ def heal(world: World) -> float:
     """Ends all faults; returns the seconds until the grid is whole again."""
     world.note("everything heals")
     begun = world.loop.now
+    world.faults.over = True
     world.net.heal()
     world.store.up = world.data.up = True
     for process in world.processes:
