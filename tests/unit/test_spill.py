@@ -2,104 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from tupelo.errors import ResultCode
 from tupelo_grid.core import batch as kinds
 from tupelo_grid.core import spill as core_spill
-from tupelo_grid.core.batch import Batch, Bulk, Pending
-from tupelo_grid.core.limits import Limits
-from tupelo_grid.core.partition import Partition
+from tupelo_grid.core.batch import Batch, Bulk
 from tupelo_grid.core.pump_source import UnitPumpSource
-from tupelo_grid.core.records import Record
-from tupelo_grid.core.spill import Spill
 from tupelo_grid.core.spilling_unit import SpillingUnit
 from tupelo_grid.core.table import PartitionConfig
-from tupelo_grid.core.tail import decode_records, encode_records
 
-from tests.unit.test_core_unit import Cluster, CountingCommands, one
-
-BOUND = 20_000
-VALUE = b"v" * 260  # 501 bytes a record, with its key
-SPACES = {"default": 0, "kept": 0}
-
-
-class Files:
-    """Does what a unit's spill wants, when told to."""
-
-    def __init__(self, spill: Spill) -> None:
-        self.spill = spill
-        self.held: dict[int, bytes] = {}
-        self.last = 0
-        self.reads = 0
-        self.error = ""
-
-    def write(self, most: int = 1000) -> int:
-        """How many extents were written."""
-        count = 0
-        while count < most and (writes := self.spill.collect()):
-            if self.error:
-                self.spill.not_written(writes, self.error)
-                return count
-            for write in writes:
-                payload = write.extent.payload
-                data = encode_records(write.records) if payload is None else payload
-                self.last += 1
-                self.held[self.last] = data
-                self.spill.written(write, self.last, len(data))
-                count += 1
-        for file in self.spill.take_deletes():
-            del self.held[file]
-        return count
-
-    def read(self) -> None:
-        for read in self.spill.take_reads():
-            self.reads += 1
-            payload = read.extent.payload
-            found = self.held[read.extent.file] if payload is None else payload
-            if read.ready is not None:
-                self.spill.fetched(read, found)
-            else:
-                self.spill.decoded(read, decode_records(found))
-
-
-class Spilling(Cluster):
-    """Three units whose space "default" spills, and "kept" does not."""
-
-    def __init__(self, bytes_max: int = 1 << 30) -> None:
-        self.files: dict[str, Files] = {}
-        self._bytes_max = bytes_max
-        super().__init__(["a#1", "b#2", "c#3"], partitions=1)
-
-    def make(self, name: str) -> SpillingUnit:
-        limits = Limits(journal_bytes_max=BOUND)
-        unit = SpillingUnit(name, self.clock, limits, CountingCommands(), SPACES, self._bytes_max)
-        unit.spill.spaces = frozenset({"default"})
-        self.files[name] = Files(unit.spill)
-        return unit
-
-    def held(self, name: str) -> Partition:
-        return self.units[name].replicas[0]
-
-    def put(self, op: int, target: str = "default", value: bytes = VALUE) -> Pending:
-        key = b"k%d" % (op % 40)
-        return self.run(0, one(kinds.PUT, 0, key=key, value=value, op=op, target=target))
-
-    def turn(self) -> None:
-        """Two ticks with the files in between, so that memory lets go of what was written."""
-        self.tick()
-        for files in self.files.values():
-            files.write()
-            files.read()
-        self.settle()
-        self.tick()
-
-    def fill(self, first: int, last: int) -> None:
-        for op in range(first, last):
-            assert self.put(op).codes[0] == 0, f"put {op} was refused: {self.put(op).errors}"
-            if op % 5 == 0:
-                self.turn()
+from tests.unit.spill_rig import BOUND, VALUE, Spilling, stored
+from tests.unit.test_core_unit import one
 
 
 @pytest.fixture(autouse=True)
@@ -110,20 +23,6 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def cluster() -> Spilling:
     return Spilling()
-
-
-def stored(cluster: Spilling, name: str, after: int) -> Iterator[tuple[int, Record]]:
-    """As the pump reads: again where nothing was there yet."""
-    source = UnitPumpSource(cluster.units[name])
-    while after < source.committed(0):
-        found = source.read(0, after, 7)
-        if not found:
-            cluster.turn()
-            cluster.files[name].read()
-            found = source.read(0, after, 7)
-            assert found, f"nothing behind {after}"
-        yield from found
-        after = found[-1][0]
 
 
 def test_a_space_that_spills_goes_on_and_another_is_refused(cluster: Spilling) -> None:
@@ -285,100 +184,6 @@ def test_a_backup_that_takes_over_feeds_the_pump_from_its_own_files(cluster: Spi
     found = list(stored(cluster, "b#2", 0))
     assert [sequence for sequence, _ in found][:commit] == list(range(1, commit + 1))
     assert [record[2] for _, record in found if record[1]] == list(range(1, 100))
-
-
-def join(cluster: Spilling) -> None:
-    config = cluster.table[0].config
-    cluster.set(0, PartitionConfig(config.epoch, config.primary, config.in_sync, learner="c#3"))
-    cluster.publish()
-
-
-def test_a_learner_gets_what_is_in_files_a_piece_at_a_time(
-    cluster: Spilling, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(core_spill, "INCOMING_BYTES_MAX", 3000)
-    cluster.fill(1, 120)
-    tail = cluster.held("a#1").spilled
-    assert tail is not None
-    extents = len(tail.extents)
-    assert extents > 10
-    join(cluster)
-    waiting = []
-    for _ in range(3 * extents):
-        cluster.files["a#1"].read()
-        cluster.settle()
-        if "c#3" in cluster.table[0].config.in_sync:
-            break
-        waiting.append(sum(extent.size for extent in cluster.files["c#3"].spill._incoming))
-        cluster.files["c#3"].write()
-        cluster.tick()
-    assert "c#3" in cluster.table[0].config.in_sync
-    assert max(waiting) < 3000 + 2 * 2600, "received, and in no file"
-    learner = cluster.held("c#3")
-    assert learner.digest() == cluster.held("a#1").digest()
-    learner.validate()
-    assert learner.journal_after == 0
-    ours = [record for _, record in stored(cluster, "a#1", 0)]
-    cluster.dead |= {"a#1", "b#2"}
-    cluster.set(0, PartitionConfig(2, "c#3", ("a#1", "b#2", "c#3")))
-    cluster.publish()
-    cluster.clock.seconds += 3
-    cluster.tick()
-    theirs = [record for _, record in stored(cluster, "c#3", 0)]
-    assert theirs[: len(ours)] == ours
-
-
-def test_a_learner_whose_disk_is_full_waits_and_joins_when_there_is_room(
-    cluster: Spilling,
-) -> None:
-    cluster.fill(1, 100)
-    cluster.files["c#3"].error = "no room"
-    join(cluster)
-    for _ in range(60):
-        cluster.turn()
-    assert "c#3" not in cluster.table[0].config.in_sync
-    assert sum(extent.size for extent in cluster.files["c#3"].spill._incoming) < 8000
-    cluster.files["c#3"].error = ""
-    for _ in range(200):
-        cluster.turn()
-    assert "c#3" in cluster.table[0].config.in_sync
-    assert cluster.held("c#3").digest() == cluster.held("a#1").digest()
-
-
-def test_a_learner_that_is_full_joins_when_the_store_has_what_fills_it(cluster: Spilling) -> None:
-    """Nobody else tells it that it may let go: it follows no journal yet."""
-    cluster.fill(1, 100)
-    cluster.files["c#3"].spill.bytes_max = 5000
-    join(cluster)
-    for _ in range(60):
-        cluster.turn()
-    assert "spill_bytes_max" in cluster.files["c#3"].spill.trouble
-    assert "c#3" not in cluster.table[0].config.in_sync
-    source = UnitPumpSource(cluster.units["a#1"])
-    held = cluster.held("a#1")
-    assert held.spilled is not None
-    for stored_through in (held.spilled.extents[-2].after, held.commit):
-        source.persisted(0, 1, stored_through)
-        for _ in range(10):
-            cluster.turn()
-        assert "c#3" in cluster.table[0].config.in_sync
-        cluster.held("c#3").validate()
-
-
-def test_what_is_stored_while_a_learner_is_sent_it_is_left_out(cluster: Spilling) -> None:
-    cluster.fill(1, 100)
-    join(cluster)
-    for _ in range(4):
-        cluster.turn()
-    tail = cluster.held("a#1").spilled
-    assert tail is not None
-    UnitPumpSource(cluster.units["a#1"]).persisted(0, 1, tail.extents[-2].through)
-    for _ in range(40):
-        cluster.turn()
-    assert "c#3" in cluster.table[0].config.in_sync
-    learner = cluster.held("c#3")
-    learner.validate()
-    assert learner.journal_after <= learner.persisted
 
 
 def test_files_of_a_replica_that_is_dropped_go(cluster: Spilling) -> None:

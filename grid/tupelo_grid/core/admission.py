@@ -124,6 +124,10 @@ class Admission:
             )
         return None
 
+    def spills(self, names: Iterable[str]) -> bool:
+        """Whether writes to all of these are taken, although there is no room for others."""
+        return bool(self.spilled) and all(name in self.spilled for name in names)
+
     def unspilled(self, mutations: Iterable[Mutation]) -> Refusal | None:
         """Why what was admitted is not taken now that its spaces are known; None: it is."""
         if self.overloaded and not all(mutation[0] in self.spilled for mutation in mutations):

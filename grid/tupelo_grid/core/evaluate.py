@@ -100,7 +100,9 @@ class Evaluator:
         values, numbers, ttls = batch.values or _NONE, batch.op_numbers or _NONE, batch.ttls_ms
         session, floor = batch.session, batch.acked_below
         serving, space_ttls = self.serving, self.space_ttls
-        room = self.limits.pipeline_records_max if not self.admission.overloaded else 0
+        admission = self.admission
+        taken = not admission.overloaded or admission.spills(names)
+        room = self.limits.pipeline_records_max if taken else 0
         told, found, epochs, copies = (
             pending.versions,
             pending.values,

@@ -90,6 +90,7 @@ class Spill:
         self.damaged: dict[Extent, str] = {}
         self.wake: Callable[[], None] = lambda: None
         self._replicas = replicas
+        self._primaries: Mapping[int, Primary] = {}
         self._arriving = arriving
         self._tails: dict[Tail, None] = {}
         self._due: dict[int, tuple[Partition, int]] = {}
@@ -127,6 +128,7 @@ class Spill:
         """Lets go what is stored, and says what is to be spilled of journals above `bound`: those
         of the primaries together, and those of the backups together."""
         self._ticks += 1
+        self._primaries = primaries
         self._sweep()
         mine: list[tuple[Partition, int]] = []
         others: list[tuple[Partition, int]] = []
@@ -231,8 +233,10 @@ class Spill:
             held.spilled = self._new()
         for gone in held.spilled.forget(held.persisted):
             self._release(gone)
-        # Memory lets go at the next tick, which knows who is being sent records.
         held.spilled.add(extent)
+        # Bit by bit, as files are written: to free very many records takes long.
+        floor = _floor(held, self._primaries.get(held.number))
+        held.journal.trim(min(extent.through, floor), at_once=True)
 
     def not_written(self, writes: Iterable[Write], error: str) -> None:
         """The disk took none of them. They are tried again when somebody calls `collect`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -17,6 +18,10 @@ from tupelo_grid.core.tail import decode_records, encode_records
 from tupelo_grid.journal_files.spill_files import SpillFiles
 
 log = logging.getLogger(__name__)
+
+# The thread must not keep the event loop waiting: by default it could for 5 ms at each of the
+# loop's system calls.
+SWITCH_S = 0.0005
 
 Written = tuple[list[tuple[int, int]], OSError | None]
 """(file, bytes) of each that was written, and what stopped the others"""
@@ -42,6 +47,7 @@ class SpillWriter:
         self._writing = False
         self._retry_at = 0.0
         self._closed = False
+        self._used = False
         spill.wake = self.wake
 
     async def __aenter__(self) -> Self:
@@ -68,6 +74,9 @@ class SpillWriter:
         self._due = False
         if self._closed:
             return
+        if not self._used:
+            self._used = True
+            sys.setswitchinterval(SWITCH_S)
         # In this order, and in one thread: nothing is removed before it is read.
         for read in self._spill.take_reads():
             payload = read.extent.payload
