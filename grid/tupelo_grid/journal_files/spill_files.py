@@ -48,10 +48,12 @@ class SpillFiles:
         for other in self.path.parent.iterdir():
             if other == self.path or not other.is_dir():
                 continue
-            lock = _take_lock(other)
-            if lock >= 0:
-                shutil.rmtree(other, ignore_errors=True)
-                os.close(lock)
+            try:
+                lock = _take_lock(other)
+            except OSError:
+                continue  # held, or not ours to touch
+            shutil.rmtree(other, ignore_errors=True)
+            os.close(lock)
 
     def write(self, payload: bytes) -> tuple[int, int]:
         """Returns the number of the new file and its bytes. Raises OSError, and leaves nothing."""
@@ -101,19 +103,14 @@ class SpillFiles:
         if self._lock < 0:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = _take_lock(self.path)
-            if self._lock < 0:
-                raise BlockingIOError(f"another process holds {self.path}")
 
 
 def _take_lock(path: Path) -> int:
-    """-1 when another process has it, or there is no room for its file."""
-    try:
-        handle = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError:
-        return -1
+    """Raises OSError: another process has it, or there is no room for its file."""
+    handle = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(handle)
-        return -1
+        raise
     return handle
