@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tupelo.errors import ResultCode
+from tupelo.schema import SpaceSchema, decode_schema, encode_schema
 from tupelo_grid.core import batch as kinds
 from tupelo_grid.core import spill as core_spill
 from tupelo_grid.core.batch import Batch, Bulk
@@ -195,3 +196,11 @@ def test_files_of_a_replica_that_is_dropped_go(cluster: Spilling) -> None:
     cluster.turn()
     assert 0 not in cluster.units["b#2"].replicas
     assert cluster.files["b#2"].held == {}
+
+
+def test_a_space_that_is_not_stored_has_nothing_to_spill() -> None:
+    with pytest.raises(ValueError, match="nothing to spill"):
+        SpaceSchema("s", persist=False, spill=True)
+    schema = SpaceSchema("s", spill=True)
+    assert decode_schema(encode_schema(schema)) == schema
+    assert not decode_schema(b'{"name":"s"}').spill, "of a grid that knew no spilling"
