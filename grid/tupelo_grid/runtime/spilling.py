@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
+from functools import cache
 
 from tupelo.schema import SpaceSchema
 
@@ -10,6 +12,17 @@ from tupelo_grid.config import GridConfig
 from tupelo_grid.core.spill import Spill
 from tupelo_grid.journal_files.spill_files import SpillFiles, spill_path
 from tupelo_grid.journal_files.spill_writer import SpillWriter
+
+log = logging.getLogger(__name__)
+
+
+@cache
+def say_unused() -> None:
+    """Once."""
+    log.warning(
+        "some spaces spill, but with durability=disk nothing does: while the store is away, writes "
+        "are refused when the journals hold journal_bytes_max"
+    )
 
 
 class Spilling:

@@ -51,7 +51,7 @@ from tupelo_grid.runtime.process import Announce
 from tupelo_grid.runtime.refreshing import Refresher
 from tupelo_grid.runtime.servers import make_server, start_server
 from tupelo_grid.runtime.shell import UnitShell
-from tupelo_grid.runtime.spilling import Spilling
+from tupelo_grid.runtime.spilling import Spilling, say_unused
 from tupelo_grid.telemetry.process import LoopLag
 from tupelo_grid.transport.near import NearStreams
 from tupelo_grid.transport.persisting import UnitPersisting
@@ -329,6 +329,8 @@ class UnitProcess:
         self._through.follow(self._schemas)
         if self._spilling is not None:
             self._spilling.follow(self._schemas)
+        elif any(one.spill for one in spaces.values()):
+            say_unused()
         # Nothing is in a command's way where no space is read through.
         self._runner.missing = self._through.lacks if self._through.spaces else None
         self._space_ttls.update({name: schema.ttl_ms for name, schema in spaces.items()})
