@@ -143,8 +143,10 @@ async def shapes(grid: tupelo.Grid, seconds: float, report: Callable[[Row], None
         ("get", 256, repeated(get)),
         ("put_many", 1, repeated(put_many, MANY)),
         ("put_many", 4, repeated(put_many, MANY)),
+        ("put_many", 16, repeated(put_many, MANY)),
         ("get_many", 1, repeated(get_many, MANY)),
         ("get_many", 4, repeated(get_many, MANY)),
+        ("get_many", 16, repeated(get_many, MANY)),
     ]
     if await sells_seats(grid):
         plan += [("call", 1, repeated(seller(grid))), ("call", 64, repeated(seller(grid)))]
