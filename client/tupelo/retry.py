@@ -53,6 +53,18 @@ class Failure(msgspec.Struct, frozen=True):
         return error_of(self.code, self.message, self.fields)
 
 
+def no_primary(partition: int, lost: bool = False) -> Failure:
+    """Of what cannot be sent, as nobody is primary. `lost`: no in-sync replica is alive either, so
+    that waiting does not help by itself."""
+    if not lost:
+        return Failure(NOT_SENT, f"partition {partition} has no primary at the moment")
+    return Failure(
+        int(ResultCode.PARTITION_LOST),
+        f"partition {partition} is lost: none of its in-sync replicas is alive; it returns when "
+        "one of them does, or when an operator decides (tupelo promote)",
+    )
+
+
 class Verdict(IntEnum):
     FINAL = 0  # repeating it cannot help
     AGAIN = 1  # the same unit, later

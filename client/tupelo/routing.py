@@ -20,6 +20,7 @@ class RouteTable(msgspec.Struct, frozen=True):
         incarnations: of the units in the table.
         spaces: name -> schema as JSON; also "command:<unit.command>" for commands.
         any_write_through: one of the spaces is declared so.
+        lost: partitions that have no primary because none of their in-sync replicas is alive.
     """
 
     grid_id: bytes
@@ -30,6 +31,7 @@ class RouteTable(msgspec.Struct, frozen=True):
     incarnations: tuple[str, ...]
     spaces: dict[str, bytes]
     any_write_through: bool = False
+    lost: frozenset[int] = frozenset()
 
     def address_of(self, partition: int) -> str:
         """Raises InvalidArgument for a partition that the grid does not have."""
@@ -62,6 +64,7 @@ def table_of(response: RouteResponse) -> RouteTable | None:
         incarnations=tuple(response.incarnations),
         spaces=spaces,
         any_write_through=_any_write_through(spaces),
+        lost=frozenset(response.lost),
     )
 
 

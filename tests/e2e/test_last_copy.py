@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import pytest
 import tupelo
-from tupelo.errors import ConnectionLost, PartitionLost
+import tupelo.sync
+from tupelo.errors import PartitionLost
 
 from tests.e2e.grids import Grid
 
@@ -18,6 +20,15 @@ PARTITIONS = 8
 
 def parts_are(**numbers: int) -> Any:
     return lambda status: all(status["partitions"][name] == n for name, n in numbers.items())
+
+
+async def refuses_as_lost(client: tupelo.Grid, key: str) -> None:
+    """At once, whatever is asked: waiting would not help."""
+    space = client.space("fleeting")
+    for call in (space.get(key), space.put(key, 2), space.put_many({key: 2})):
+        async with asyncio.timeout(5):
+            with pytest.raises(PartitionLost):
+                await call
 
 
 async def test_what_it_had_brought_to_the_store_comes_back_by_itself(tmp_path: Path) -> None:
@@ -43,7 +54,11 @@ async def test_what_it_had_brought_to_the_store_comes_back_by_itself(tmp_path: P
                 assert found is not None
                 assert (found.value, found.version) == ({"n": key}, first.version)
                 assert (await carts.put(key, "newer")).version > first.version
-            with pytest.raises((PartitionLost, ConnectionLost)):
-                await client.space("fleeting").get("x", timeout_s=0.5)
+            await refuses_as_lost(client, "x")
+            assert (await client.status()).partitions.lost == 1
+        async with tupelo.connect(grid.address, routing="router") as client:
+            await refuses_as_lost(client, "x")
+        with tupelo.sync.connect(grid.address) as blocking, pytest.raises(PartitionLost):
+            blocking.space("fleeting").get("x")
     finally:
         grid.stop()

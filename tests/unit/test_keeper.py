@@ -203,7 +203,7 @@ async def test_lost_and_missing_partitions_have_no_primary() -> None:
     await keeper.refresh()
     table = table_of(build_route(keeper.state))
     assert table is not None
-    assert table.addresses == ("a:1", "")
+    assert (table.addresses, table.lost) == (("a:1", ""), {1})
     empty = build_route(GridState(GRID))
     assert list(empty.primaries) == [0, 0]
     assert list(build_route(GridState()).primaries) == []

@@ -27,14 +27,12 @@ from tupelo.batch import (
     unsent,
 )
 from tupelo.config import ClientConfig
-from tupelo.errors import ConnectionLost, Overloaded, ResultCode, TooLarge
-from tupelo.retry import CLOSED, DEADLINE, NOT_SENT, Failure, RetryBudget
+from tupelo.errors import Overloaded, ResultCode, TooLarge
+from tupelo.retry import CLOSED, DEADLINE, NOT_SENT, Failure, RetryBudget, no_primary
 from tupelo.session import Sessions
 from tupelo.v1.data_pb2 import BatchResult, OpBatch
 
 _done: Final = asyncio.Future.done
-
-NO_PRIMARY: Final = "partition {partition} has no primary at the moment"
 
 Waiter = asyncio.Future[Outcome | Failure]
 
@@ -93,19 +91,24 @@ def _abandon(failure: Failure) -> None:
 
 
 class Nowhere:
-    """The lane to partitions that have no primary at the moment."""
+    """The lane to partitions that have no primary: at the moment, or because they are `lost`."""
 
     address = ""
 
+    def __init__(self, lost: bool = False) -> None:
+        self.lost = lost
+
     def submit(self, kind: int, partition: int, *_: object) -> Waiter:
         waiter: Waiter = asyncio.get_running_loop().create_future()
-        waiter.set_result(Failure(NOT_SENT, NO_PRIMARY.format(partition=partition)))
+        waiter.set_result(no_primary(partition, self.lost))
         return waiter
 
     def begin(
         self, batches: Sequence[OpBatch], timeout_s: float, size_bytes: int | None = None
     ) -> asyncio.Future[list[BatchResult]]:
-        raise ConnectionLost(NO_PRIMARY.format(partition=batches[0].partitions or "of these"))
+        first = batches[0]
+        partition = (first.partitions or first.bulk.partitions)[0]
+        raise no_primary(partition, self.lost).error()
 
 
 class UnitLane(UnitConnection):
@@ -196,7 +199,7 @@ class UnitLane(UnitConnection):
 
     def bounce(self, row: Row) -> None:
         """Hands a row that was not sent back to its caller, who may try again."""
-        self._finish(row, unsent(row, NOT_SENT, NO_PRIMARY.format(partition=row[2])))
+        self._finish(row, unsent(row, NOT_SENT, no_primary(row[2]).message))
 
     # Of UnitConnection.
 

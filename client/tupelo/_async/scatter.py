@@ -12,6 +12,7 @@ from tupelo.errors import (
     DeadlineExceeded,
     OutcomeUnknown,
     Overloaded,
+    PartitionLost,
     ResultCode,
     TooLarge,
     TupeloError,
@@ -63,7 +64,7 @@ async def _attempt(
             try:
                 batch = work.batch(chunk, table, left_s)
                 sent.append((lane, chunk, lane.begin([batch], left_s, size_bytes)))
-            except (ConnectionLost, Overloaded) as error:
+            except (ConnectionLost, Overloaded, PartitionLost) as error:
                 failed += _failed(lane, chunk, error)
     for lane, sent_chunk, handle in sent:
         try:
@@ -81,7 +82,7 @@ def _failed(lane: Lane, chunk: Sequence[Piece], error: Exception) -> list[tuple[
         code = DEADLINE
     elif isinstance(error, ConnectionLost):
         code = NOT_SENT
-    elif isinstance(error, Overloaded | TooLarge):
+    elif isinstance(error, Overloaded | TooLarge | PartitionLost):
         code = error.code
     maybe = isinstance(error, OutcomeUnknown | GarbledAnswer)
     failed: list[tuple[Lane, Failed]] = []

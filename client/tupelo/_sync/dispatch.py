@@ -64,6 +64,7 @@ class Dispatcher:
         self._ways: dict[tuple[str, str], UnitLane] = {}
         self._retired: list[UnitLane] = []
         self._nowhere = Nowhere()
+        self._lost = Nowhere(lost=True)
         self._moves = runtime.News()
         self._cleaner = runtime.Background()
         routes.on_change.append(self._route)
@@ -227,6 +228,9 @@ class Dispatcher:
         else:
             ways = [(address, "") for address in table.addresses]
         lanes: list[Lane] = [self._lane(*way) if way[0] else self._nowhere for way in ways]
+        if self.config.routing != "router":
+            for partition in table.lost:
+                lanes[partition] = self._lost
         self.lanes = lanes
         self.partitions = table.partitions
         used = set(ways)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Final
 
 import grpc
 
@@ -40,12 +39,10 @@ from tupelo.batch import (
 from tupelo.config import ClientConfig
 from tupelo.errors import ConnectionLost, OutcomeUnknown, Overloaded, ResultCode, TooLarge
 from tupelo.kinds import WRITES
-from tupelo.retry import CLOSED, DEADLINE, NOT_SENT, Failure, RetryBudget
+from tupelo.retry import CLOSED, DEADLINE, NOT_SENT, Failure, RetryBudget, no_primary
 from tupelo.session import Sessions
 from tupelo.transport import describe, is_too_large, space_stub
 from tupelo.v1.data_pb2 import BatchResult, OpBatch, SessionRequest, SessionResponse
-
-NO_PRIMARY: Final = "partition {partition} has no primary at the moment"
 
 
 class Waiter:
@@ -72,17 +69,22 @@ class Waiter:
 
 
 class Nowhere:
-    """The lane to partitions that have no primary at the moment."""
+    """The lane to partitions that have no primary: at the moment, or because they are `lost`."""
 
     address = ""
 
+    def __init__(self, lost: bool = False) -> None:
+        self.lost = lost
+
     def submit(self, kind: int, partition: int, *_: object) -> Outcome | Failure:
-        return Failure(NOT_SENT, NO_PRIMARY.format(partition=partition))
+        return no_primary(partition, self.lost)
 
     def begin(
         self, batches: Sequence[OpBatch], timeout_s: float, size_bytes: int | None = None
     ) -> runtime.Pending:
-        raise ConnectionLost(NO_PRIMARY.format(partition=batches[0].partitions or "of these"))
+        first = batches[0]
+        partition = (first.partitions or first.bulk.partitions)[0]
+        raise no_primary(partition, self.lost).error()
 
 
 class _Exchange:

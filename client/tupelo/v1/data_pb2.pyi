@@ -227,7 +227,7 @@ class RouteRequest(_message.Message):
     def __init__(self, known_version: _Optional[int] = ...) -> None: ...
 
 class RouteResponse(_message.Message):
-    __slots__ = ("grid_id", "table_version", "partitions", "incarnations", "addresses", "primaries", "epochs", "in_sync", "spaces")
+    __slots__ = ("grid_id", "table_version", "partitions", "incarnations", "addresses", "primaries", "epochs", "in_sync", "spaces", "lost")
     GRID_ID_FIELD_NUMBER: _ClassVar[int]
     TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
     PARTITIONS_FIELD_NUMBER: _ClassVar[int]
@@ -237,6 +237,7 @@ class RouteResponse(_message.Message):
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
     IN_SYNC_FIELD_NUMBER: _ClassVar[int]
     SPACES_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
     grid_id: bytes
     table_version: int
     partitions: int
@@ -246,7 +247,8 @@ class RouteResponse(_message.Message):
     epochs: _containers.RepeatedScalarFieldContainer[int]
     in_sync: _containers.RepeatedScalarFieldContainer[bytes]
     spaces: _containers.RepeatedCompositeFieldContainer[SpaceInfo]
-    def __init__(self, grid_id: _Optional[bytes] = ..., table_version: _Optional[int] = ..., partitions: _Optional[int] = ..., incarnations: _Optional[_Iterable[str]] = ..., addresses: _Optional[_Iterable[str]] = ..., primaries: _Optional[_Iterable[int]] = ..., epochs: _Optional[_Iterable[int]] = ..., in_sync: _Optional[_Iterable[bytes]] = ..., spaces: _Optional[_Iterable[_Union[SpaceInfo, _Mapping]]] = ...) -> None: ...
+    lost: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, grid_id: _Optional[bytes] = ..., table_version: _Optional[int] = ..., partitions: _Optional[int] = ..., incarnations: _Optional[_Iterable[str]] = ..., addresses: _Optional[_Iterable[str]] = ..., primaries: _Optional[_Iterable[int]] = ..., epochs: _Optional[_Iterable[int]] = ..., in_sync: _Optional[_Iterable[bytes]] = ..., spaces: _Optional[_Iterable[_Union[SpaceInfo, _Mapping]]] = ..., lost: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class SpaceInfo(_message.Message):
     __slots__ = ("name", "schema")

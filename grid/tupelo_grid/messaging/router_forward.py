@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from tupelo.batch import timeout_ms
 from tupelo.errors import (
@@ -17,6 +17,7 @@ from tupelo.errors import (
     TooLarge,
     TupeloError,
 )
+from tupelo.retry import no_primary
 from tupelo.routing import RouteTable
 from tupelo.v1.data_pb2 import BatchResult, ErrorDetail, OpBatch, SessionRequest, SessionResponse
 
@@ -26,6 +27,10 @@ from tupelo_grid.transport.route import RouteCache
 from tupelo_grid.transport.status import detail
 
 Sent = asyncio.Future[list[BatchResult]]
+
+# In place of an address.
+NOWHERE: Final = ""
+LOST: Final = "lost"
 
 
 class Way(Protocol):
@@ -182,12 +187,12 @@ class Forwarding:
         """Every operation left once, at the same time on all units."""
         table = self._way.routes.table
         waiting: list[tuple[Piece, str, Sent]] = []
-        for address, (ops, groups) in columns.owners(table.addresses, *left).items():
+        for address, (ops, groups) in columns.owners(_places(table), *left).items():
             piece = columns.piece(ops, groups)
             left_s = deadline - time.monotonic()
             self._readdress(piece.batch, table, left_s)
-            if not address:
-                merger.fail(piece, _no_primary(columns, piece))
+            if address in (NOWHERE, LOST):
+                merger.fail(piece, _no_primary(columns, piece, address == LOST))
                 continue
             try:
                 size_bytes = piece.batch.ByteSize()
@@ -244,10 +249,19 @@ def failure_of(error: TupeloError) -> ErrorDetail:
     return detail(ResultCode.OUTCOME_UNKNOWN, error.message)
 
 
-def _no_primary(columns: Columns, piece: Piece) -> ErrorDetail:
+def _places(table: RouteTable) -> Sequence[str]:
+    """The address of each partition's primary, NOWHERE or LOST."""
+    if not table.lost:
+        return table.addresses
+    return [LOST if n in table.lost else address for n, address in enumerate(table.addresses)]
+
+
+def _no_primary(columns: Columns, piece: Piece, lost: bool) -> ErrorDetail:
     partition = (
         columns.partitions[piece.ops[0]] if piece.ops else columns.bulk_partitions[piece.groups[0]]
     )
+    if lost:
+        return detail(ResultCode.PARTITION_LOST, no_primary(partition, lost=True).message)
     return detail(
         ResultCode.NOT_READY,
         f"partition {partition} has no primary right now; see `tupelo status`",

@@ -15,6 +15,7 @@ from tupelo.schema import encode_schema
 from tupelo.v1.data_pb2 import RouteRequest, RouteResponse, SpaceInfo
 
 from tupelo_grid.coordinator.keeper import GridState
+from tupelo_grid.core.table import PartitionState
 
 COMMAND_INFO_PREFIX: Final = "command:"
 """A command is a SpaceInfo of this name + its own; its `schema` is a CommandInfo as JSON."""
@@ -74,6 +75,11 @@ def build_route(state: GridState) -> RouteResponse:
             bytes(places[name] for name in config.in_sync) if config else b"" for config in configs
         ],
         spaces=_infos(state),
+        lost=[
+            number
+            for number, config in enumerate(configs)
+            if config and config.state is PartitionState.LOST
+        ],
     )
 
 
