@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from time import perf_counter
@@ -17,6 +18,7 @@ from time import perf_counter
 from tests.simulation.disk_mutations import DISK_MUTATIONS, catch_disk
 from tests.simulation.disks import disks_of
 from tests.simulation.mutations import MUTATIONS, Catch, catch
+from tests.simulation.plan import Plan
 from tests.simulation.run import Result, run, shrink
 from tests.simulation.spill_mutations import SPILL_MUTATIONS, catch_spill
 from tests.simulation.spilling import spilling_of
@@ -39,6 +41,11 @@ def run_with_spill(seed: int, transcript: list[str] | None = None) -> Result:
 
 
 RUNS = {"": run, "disks": run_with_disks, "spill": run_with_spill}
+PLANS: dict[str, Callable[[int], Plan | None]] = {
+    "": lambda seed: None,
+    "disks": disks_of,
+    "spill": spilling_of,
+}
 
 
 def report(results: list[Result], elapsed_s: float) -> dict[str, object]:
@@ -124,8 +131,9 @@ def main(arguments: list[str] | None = None) -> int:
         if result.violation:
             print(
                 f"seed {result.seed} at {result.at_s:.4f} s: {result.violation}\n"
-                f"  {shrink(result.seed)}\n"
-                f"  replay: python -m tests.simulation --seed {result.seed} --transcript",
+                f"  {shrink(result.seed, PLANS[kind](result.seed))}\n"
+                f"  replay: python -m tests.simulation {f'--{kind} ' if kind else ''}--seed "
+                f"{result.seed} --transcript",
                 file=sys.stderr,
             )
     print(json.dumps(summary) if options.json else json.dumps(summary, indent=1))

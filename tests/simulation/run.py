@@ -79,9 +79,9 @@ def run(seed: int, transcript: list[str] | None = None, plan: Plan | None = None
     return result
 
 
-def shrink(seed: int) -> str:
+def shrink(seed: int, whole: Plan | None = None) -> str:
     """What of the seed's plan its violation needs, in words: takes parts away one by one."""
-    plan = draw(seed, random.Random(seed))
+    plan = whole or draw(seed, random.Random(seed))
 
     def still(smaller: Plan) -> bool:
         return bool(run(seed, plan=smaller).violation)
