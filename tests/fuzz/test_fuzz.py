@@ -19,6 +19,7 @@ from tupelo.errors import InvalidArgument
 from tupelo.pieces import decode_count, decode_page
 from tupelo.schema import decode_schema
 from tupelo.v1 import pump_pb2, replication_pb2
+from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.snapshot import SnapshotBuilder, SnapshotError
 from tupelo_grid.messaging import pump_wire
 from tupelo_grid.transport import replication_codec
@@ -82,14 +83,18 @@ def test_frames_between_servers(data: bytes) -> None:
             assert refused(read, parse(data), error) in (True, False)
 
 
-@given(st.lists(BYTES, max_size=4))
-def test_snapshots(chunks: list[bytes]) -> None:
+def build(chunks: list[bytes]) -> Partition:
     builder = SnapshotBuilder(1, 0)
     for index, body in enumerate(chunks):
         builder.add(index, body, zlib.crc32(body))
-    # Nothing random is a snapshot.
+    return builder.build()
+
+
+@given(st.lists(BYTES, max_size=4))
+def test_snapshots(chunks: list[bytes]) -> None:
+    """Nothing random is one."""
     with pytest.raises(SnapshotError):
-        builder.build()
+        build(chunks)
 
 
 @given(BYTES)

@@ -17,8 +17,10 @@ from tupelo_grid.coordinator.service import StateStoreServicer
 from tupelo_grid.core.frames import Ack, Frame
 from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.snapshot import Snapshot as PartitionSnapshot
-from tupelo_grid.core.snapshot import SnapshotBuilder, SnapshotError
+from tupelo_grid.core.snapshot import SnapshotBuilder, SnapshotError, spilled_chunk
+from tupelo_grid.core.spill import Spill
 from tupelo_grid.core.statestore import KeyValue, Snapshot
+from tupelo_grid.core.tail import Extent
 from tupelo_grid.core.view import ViewReader
 from tupelo_grid.messaging import pump_wire
 from tupelo_grid.transport.replication import ReceiverProtocol
@@ -166,10 +168,11 @@ class Snapshots(Stateless):
     name = "snapshot_chunks"
 
     def __init__(self) -> None:
-        self._whole = list(PartitionSnapshot(small_partition()).chunks())
+        spilled = [spilled_chunk(Extent(after, after + 5, 900), b"r") for after in (0, 5)]
+        self._whole = [*spilled, *PartitionSnapshot(small_partition()).chunks()]
 
     async def one(self, rng: random.Random) -> bool:
-        builder = SnapshotBuilder(1, 0)
+        builder = SnapshotBuilder(1, 0, spill=Spill({}, list, 1 << 30))
         chunks = [self._accident(rng, chunk) for chunk in self._whole]
         if rng.random() < 0.3:
             rng.shuffle(chunks)
@@ -191,7 +194,7 @@ class Snapshots(Stateless):
         if chance < 0.8:
             return mutated(rng, chunk)
         if chance < 0.9:
-            return _pack((rng.randrange(5), value(rng)))
+            return _pack((rng.randrange(6), value(rng)))
         kind, payload = msgspec.msgpack.decode(chunk)
         if payload:
             payload[rng.randrange(len(payload))] = value(rng)
