@@ -8,6 +8,7 @@ from tupelo.schema import SpaceSchema, decode_schema, encode_schema
 from tupelo_grid.core import batch as kinds
 from tupelo_grid.core import spill as core_spill
 from tupelo_grid.core.batch import Batch, Bulk
+from tupelo_grid.core.journal import record_bytes
 from tupelo_grid.core.pump_source import UnitPumpSource
 from tupelo_grid.core.spilling_unit import SpillingUnit
 from tupelo_grid.core.table import PartitionConfig
@@ -85,6 +86,21 @@ def test_memory_keeps_a_record_until_a_file_holds_it(cluster: Spilling) -> None:
     cluster.tick()
     assert held.spilled is not None
     assert held.journal.base == held.spilled.through > 0
+
+
+def test_what_is_left_in_memory_is_counted_as_it_is(cluster: Spilling) -> None:
+    """Small records go first, and large ones stay."""
+    for op in range(1, 30):
+        cluster.put(op)
+    for op in range(30, 33):
+        cluster.put(op, value=b"v" * 4000)
+    cluster.tick()
+    files, held = cluster.files["a#1"], cluster.held("a#1")
+    for write in files.spill.collect()[:2]:
+        files.spill.written(write, 1 + write.extent.after, 100)
+    assert held.journal.base > 5
+    records = held.journal.read(held.journal.base, 100)
+    assert held.journal.bytes == sum(map(record_bytes, records))
 
 
 def test_what_is_not_committed_stays_in_memory(cluster: Spilling) -> None:

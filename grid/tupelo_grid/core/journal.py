@@ -118,15 +118,16 @@ class Journal:
         self.bytes = max(0, self.bytes - record_bytes(record)) if self._records else 0
         return record
 
-    def trim(self, through: int, at_once: bool = False) -> None:
-        """Forgets records up to `through`, when that is enough to be worth the move, or at once."""
+    def trim(self, through: int, at_once: bool = False, size: int | None = None) -> None:
+        """Forgets records up to `through`, when that is enough to be worth the move, or at once.
+        `size`: what they take, where somebody knows."""
         count = min(through, self.last) - self.base
         if count < TRIM_RECORDS_MIN and count < len(self._records) and not at_once:
             return
         if count <= 0:
             return
         # The share of so many records: to look at each would cost as much as appending it did.
-        self.bytes -= self.bytes * count // len(self._records)
+        self.bytes -= self.bytes * count // len(self._records) if size is None else size
         del self._records[:count]
         self.base += count
 

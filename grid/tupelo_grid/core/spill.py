@@ -154,7 +154,7 @@ class Spill:
         for extent in tail.forget(held.persisted):
             self._release(extent)
         if tail.extents:
-            held.journal.trim(min(tail.through, floor), at_once=True)
+            _trim(held, tail, floor)
         else:
             held.spilled = None
             self._tails.pop(tail, None)
@@ -230,13 +230,12 @@ class Spill:
             self._release(extent)
             return
         if held.spilled is None:
-            held.spilled = self._new()
+            held.spilled = self.begin()
         for gone in held.spilled.forget(held.persisted):
             self._release(gone)
         held.spilled.add(extent)
         # Bit by bit, as files are written: to free very many records takes long.
-        floor = _floor(held, self._primaries.get(held.number))
-        held.journal.trim(min(extent.through, floor), at_once=True)
+        _trim(held, held.spilled, _floor(held, self._primaries.get(held.number)))
 
     def not_written(self, writes: Iterable[Write], error: str) -> None:
         """The disk took none of them. They are tried again when somebody calls `collect`."""
@@ -322,10 +321,7 @@ class Spill:
     # -- tails of others
 
     def begin(self) -> Tail:
-        """For a snapshot whose tail arrives in extents."""
-        return self._new()
-
-    def _new(self) -> Tail:
+        """A new tail, also for a snapshot that arrives with one."""
         tail = Tail(self)
         self._tails[tail] = None
         return tail
@@ -363,6 +359,16 @@ def _floor(held: Partition, primary: Primary | None) -> int:
             if progress.hold is not None:
                 floor = min(floor, progress.hold)
     return floor
+
+
+def _trim(held: Partition, tail: Tail, floor: int) -> None:
+    """Memory lets go of what is in files."""
+    journal, through = held.journal, min(tail.through, floor)
+    if through > journal.base:
+        known = None
+        if journal.base >= tail.after:
+            known = min(journal.bytes, tail.size_between(journal.base, through))
+        journal.trim(through, at_once=True, size=known)
 
 
 def _start(held: Partition) -> int:
