@@ -75,6 +75,8 @@ class Verdict(IntEnum):
 _VERDICTS: Final = {
     ResultCode.WRONG_OWNER: Verdict.REROUTE,
     ResultCode.NOT_READY: Verdict.REROUTE,
+    # It may be back before the call's time is over, and only a newer table says so.
+    ResultCode.PARTITION_LOST: Verdict.REROUTE,
     ResultCode.OVERLOADED: Verdict.AGAIN,
     ResultCode.NOT_ENOUGH_REPLICAS: Verdict.AGAIN,
     ResultCode.SHUTTING_DOWN: Verdict.REROUTE,
@@ -175,7 +177,8 @@ class Attempts:
             raise self._error(failure, "")
         attempt, self.made = self.made, self.made + 1
         step, self._step = self._step, self._step + 1
-        if failure.code != NOT_SENT and not self._budget.spend(now):
+        sent = failure.code not in (NOT_SENT, ResultCode.PARTITION_LOST)
+        if sent and not self._budget.spend(now):
             raise self._error(failure, "the client's retry budget is spent")
         quick = verdict is Verdict.RESESSION or (moved and attempt == 0)
         delay_s = 0.0

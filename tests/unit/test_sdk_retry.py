@@ -32,6 +32,7 @@ from tupelo.retry import (
     RetryBudget,
     RetryPolicy,
     backoff_s,
+    no_primary,
 )
 
 POLICY = RetryPolicy(base_s=0.01, max_s=1.0)
@@ -115,7 +116,6 @@ def test_a_budget_fills_with_time_too() -> None:
     ("code", "error"),
     [
         (ResultCode.INVALID_ARGUMENT, InvalidArgument),
-        (ResultCode.PARTITION_LOST, PartitionLost),
         (ResultCode.STALE_TOKEN, StaleToken),
         (CLOSED, ConnectionLost),
         (DEADLINE, DeadlineExceeded),
@@ -127,7 +127,7 @@ def test_what_no_retry_can_help_is_raised_at_once(code: int, error: type[TupeloE
         attempts().after(failure(code), 0.0, 0.5, moved=False)
 
 
-@pytest.mark.parametrize("code", [17, 18, 21 + 1, 30, 64, NOT_SENT, 16])
+@pytest.mark.parametrize("code", [17, 18, 21, 22, 30, 64, NOT_SENT, 16])
 def test_what_may_pass_is_tried_again_until_the_deadline(code: int) -> None:
     tried = attempts(deadline=2.0)
     now = 0.0
@@ -201,3 +201,16 @@ def test_codes_become_their_exceptions() -> None:
     for code in ResultCode:
         if code >= 16:
             assert error_of(code).code in (code, ResultCode.INVALID_ARGUMENT, 27)
+
+
+def test_waiting_for_a_lost_partition_costs_nobody_else_a_retry() -> None:
+    """By the table: nothing is sent. The error is that of the partition in the end."""
+    spent = RetryBudget(0.0, 1.0, 0.0, 0.0)
+    patient = Attempts(RetryPolicy(0.1, 0.1), spent, writes=True, deadline=1.0)
+    for now in (0.0, 0.3, 0.6):
+        decision = patient.after(no_primary(7, lost=True), now, 0.5, moved=False)
+        assert decision.refresh
+        assert decision.delay_s > 0
+    assert spent.tokens == 1.0
+    with pytest.raises(PartitionLost, match=r"partition 7 is lost.*time of the call ran out"):
+        patient.after(no_primary(7, lost=True), 0.99, 0.5, moved=False)
