@@ -57,7 +57,8 @@ class Grid:
         part = self.parts[number]
         self.values += 1
         value = None if remove else self.values
-        deadline = self.now + lives_s if lives_s and not remove else float("inf")
+        # Rounded, as is the clock: a deadline in whole milliseconds is what both sides agree on.
+        deadline = round(self.now + lives_s, 3) if lives_s and not remove else float("inf")
         part.journal.append((WRITE, 1, 1, 0, None, (("s", wire_key(place), b"v", 0),)))
         part.entries[key] = (value, len(part.journal), deadline)
         self.pending.setdefault(number, []).append((key, len(part.journal), value, deadline))

@@ -75,7 +75,7 @@ class NearMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.01, 0.4, 1.5]))
     def time_passes(self, seconds: float) -> None:
-        self.grid.now += seconds
+        self.grid.now = round(self.grid.now + seconds, 3)
         self.grid.expire()
 
     @rule(number=st.integers(0, PARTITIONS - 1), keep=st.booleans(), told=st.booleans())
@@ -290,7 +290,9 @@ class NearMachine(RuleBasedStateMachine):
         if value is None or sequence > part.commit:
             self.grid.commit(number)
         one.index = len(self.grid.states[one.place]) - 1
-        lives_ms = 0 if deadline == float("inf") else max(1, int((deadline - self.grid.now) * 1000))
+        lives_ms = (
+            0 if deadline == float("inf") else max(1, round((deadline - self.grid.now) * 1000))
+        )
         version = sequence if value is not None else 0
         one.answer = NearAnswer(one.index, version, part.epoch, len(part.journal), lives_ms)
 
