@@ -187,8 +187,10 @@ class UnitShell:
         for message, answer in zip(call.request.batches, call.answers, strict=True):
             # 0: routed by no table at all, as row forms are; they have no use for ours.
             stale = stale or 0 < message.table_version < known
-            if isinstance(answer, Pending) and answer.stale:
-                stale = True
+            if isinstance(answer, Pending):
+                stale = stale or answer.stale
+                # Each would keep the other, and the request, until the collector comes by.
+                answer.token = None
             results.append(answer if isinstance(answer, BatchResult) else to_result(answer))
         return SessionResponse(
             request_id=call.request.request_id,
