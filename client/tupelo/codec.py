@@ -234,6 +234,7 @@ def _key_of_parts(schema: SpaceSchema) -> Callable[[Any], bytes]:
     expected = len(schema.key)
 
     def encode(key: Any) -> bytes:
+        # As encode_key does it, without a call more: a quarter of what this function costs.
         if key.__class__ is tuple and len(key) == expected and _PLAIN.issuperset(map(type, key)):
             try:
                 return _encode(key)
