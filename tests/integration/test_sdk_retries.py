@@ -27,10 +27,17 @@ async def grid(fake: FakeGrid) -> AsyncIterator[Grid]:
         yield connected
 
 
-async def test_a_code_that_stays_is_raised_at_the_deadline(fake: FakeGrid, grid: Grid) -> None:
+async def test_a_code_that_stays_is_raised_at_the_deadline(
+    fake: FakeGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attempts at 0, 0.4 and 0.92 s; the next would be too late. So none is under way at the
+    deadline, whose outcome would rightly be unknown."""
+    monkeypatch.setattr("tupelo._async.runtime.chance", lambda: 0.999)
+    config = ClientConfig(backoff_base_s=0.4, backoff_max_s=10.0)
     set_fault(fake, 10**9, ResultCode.NOT_READY)
-    with pytest.raises(NotReady, match="injected 17; the time of the call ran out after"):
-        await grid.space("default").put("a", 1, timeout_s=0.1)
+    async with tupelo.connect(fake.seed, config=config) as grid:
+        with pytest.raises(NotReady, match="injected 17; the time of the call ran out after 3"):
+            await grid.space("default").put("a", 1, timeout_s=1.5)
 
 
 async def test_the_budget_bounds_the_retries(fake: FakeGrid) -> None:
