@@ -71,7 +71,6 @@ def up(options: argparse.Namespace) -> int:
     if options.detach:
         say(f"  stop with  tupelo down --data-dir {_shown(config.data_dir)}")
         return ExitCode.OK
-    say("  stop with  Ctrl-C")
     return _stay(process, config)
 
 
@@ -272,6 +271,7 @@ def _stay(process: subprocess.Popen[bytes], config: GridConfig) -> int:
 
     signal.signal(signal.SIGINT, on_signal)
     signal.signal(signal.SIGTERM, on_signal)
+    say("  stop with  Ctrl-C")
     said = False
     while process.poll() is None:
         if stops and not said:
