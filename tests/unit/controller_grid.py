@@ -100,7 +100,12 @@ class Grid:
     def control(self, view: View | None = None, which: int = 0) -> int:
         """One step of a controller, on a stale view if given; how many transactions succeeded."""
         seen = view or self.view()
-        txns = self.controllers[which].step(seen, self.now)
+        controller = self.controllers[which]
+        txns = controller.step(seen, self.now)
+        if not txns:
+            # Nor is there anything that it only did not look at, as nothing had changed.
+            controller._at_rest = None
+            assert controller.step(seen, self.now) == []
         changed = [key for txn in txns for key in (*txn.puts, *txn.deletes)]
         assert len(changed) == len(set(changed)), "two transactions change one key"
         return sum(self.apply(txn).succeeded for txn in txns)

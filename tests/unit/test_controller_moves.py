@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from unittest.mock import MagicMock
 
 import msgspec
+import pytest
 from tupelo_grid.core.balance import Balancer
 from tupelo_grid.core.table import PartitionConfig, encode, part_key
 
@@ -143,6 +145,23 @@ def test_a_settled_grid_is_left_alone() -> None:
     grid.reasons.clear()
     grid.run(20)
     assert grid.reasons == []
+
+
+def test_a_settled_grid_is_not_looked_through_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each renewal of a lease is a step: they must cost next to nothing."""
+    grid, (first, *_) = started()
+    grid.run(5)
+    assert grid.controllers[0].step(grid.view(), grid.now) == []
+    looked = MagicMock(wraps=Balancer)
+    monkeypatch.setattr("tupelo_grid.core.controller.Balancer", looked)
+    for _ in range(20):
+        grid.now += 0.1
+        for unit in grid.units.values():
+            grid.renew(unit)
+        assert grid.controllers[0].step(grid.view(), grid.now) == []
+    assert not looked.called
+    grid.drain(first)
+    assert grid.controllers[0].step(grid.view(), grid.now)
 
 
 def test_the_primary_is_never_told_to_leave_even_while_no_hand_over_is_possible() -> None:

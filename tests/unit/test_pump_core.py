@@ -90,6 +90,27 @@ def test_waits_for_a_full_frame_or_for_its_time() -> None:
     assert len(send(pump, 6.0, flush=False).batches[0].changes) == 3
 
 
+def test_what_has_waited_half_its_time_leaves_with_what_is_due() -> None:
+    source = FakeSource({0: 1, 1: 1, 2: 1, 3: 1})
+    pump = make(source, records=2, frames=9)
+    claimed(pump)
+    for partition, at in ((0, 5.0), (1, 5.4), (2, 5.5), (3, 5.6)):
+        source.commit(partition, put("a", "1"))
+        pump.observe(at)
+    assert pump.next_frame(5.9) is None
+    frames = [send(pump, 6.1, flush=False) for _ in range(2)]
+    sent = [[batch.partition for batch in frame.batches] for frame in frames]
+    assert sent == [[0, 1], [2, 3]], "the last goes along, since there is room"
+    for frame in frames:
+        answer(pump, frame)
+    source.commit(0, put("a", "2"), put("b", "2"))
+    source.commit(1, put("a", "2"))
+    pump.observe(6.1)
+    assert [b.partition for b in send(pump, 6.1, flush=False).batches] == [0], "it is full"
+    assert pump.next_frame(6.5) is None, "those that have just come wait on"
+    assert [b.partition for b in send(pump, 7.1, flush=False).batches] == [1]
+
+
 def test_one_frame_in_flight_and_a_partition_only_once_with_more() -> None:
     source = FakeSource({0: 1, 1: 1})
     pump = make(source, frames=2)

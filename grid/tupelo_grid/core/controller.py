@@ -30,7 +30,14 @@ from tupelo_grid.core.learners import GivenUp
 from tupelo_grid.core.membership import LeaseObserver
 from tupelo_grid.core.placement import UnitInfo, place
 from tupelo_grid.core.statestore import TXN_OPERATIONS_MAX, Txn
-from tupelo_grid.core.table import PART_PREFIX, PartitionConfig, encode, part_key
+from tupelo_grid.core.table import (
+    PART_PREFIX,
+    GridInfo,
+    PartitionConfig,
+    PartitionState,
+    encode,
+    part_key,
+)
 from tupelo_grid.core.view import Members, View, members_of
 
 # Deaths that were seen and are remembered; a forgotten one costs the wait for the lease.
@@ -73,6 +80,7 @@ class Controller:
         self._steady_since = 0.0
         self._placed_for: tuple[int, int, tuple[UnitInfo, ...]] | None = None
         self._placed: list[tuple[str, ...]] = []
+        self._at_rest: tuple[object, ...] | None = None
 
     def saw_death(self, incarnation: str) -> None:
         """Its process has ended, and an incarnation never comes back: deposed at the next step."""
@@ -85,13 +93,19 @@ class Controller:
         members = self.members(view, now)
         if view.grid is None:
             return []
+        self._given_up.observe(view.parts, now)
+        basis = _basis(view, members)
+        if basis == self._at_rest:
+            return []
         targets = self._targets(view.grid.partitions, view.grid.backups, members.placeable)
         txns = self._create(view, members, targets, now)
-        self._given_up.observe(view.parts, now)
         balancer = Balancer(
             view, members, targets, self._settings.moves_per_unit_max, self._given_up
         )
-        return txns + decide(view, members, balancer, lengths or {})
+        txns += decide(view, members, balancer, lengths or {})
+        waits = not members.steady or self._given_up or not _is_whole(view, view.grid)
+        self._at_rest = None if txns or waits else basis
+        return txns
 
     def candidates(self, view: View, now: float) -> frozenset[str]:
         """Those of whom `step` would promote one of several: their journals' lengths are worth
@@ -151,6 +165,23 @@ class Controller:
             self._placed = place(partitions, placeable, backups) if placeable else []
             self._placed_for = wanted
         return self._placed
+
+
+def _basis(view: View, members: Members) -> tuple[object, ...]:
+    """Everything that decisions rest on, but for time and the revisions of leases, which change
+    with every renewal: neither matters to a whole table with steady members."""
+    leases = {
+        incarnation: (held.lease.fenced, held.lease.draining, held.lease.unit, held.lease.zone)
+        for incarnation, held in view.leases.items()
+    }
+    who = (frozenset(members.live), members.steady, members.ended)
+    return (view.grid, view.parts, view.malformed, leases, who)
+
+
+def _is_whole(view: View, grid: GridInfo) -> bool:
+    """Nothing is missing, and nothing may return."""
+    lost = any(part.config.state is PartitionState.LOST for part in view.parts.values())
+    return not lost and len(view.parts) == grid.partitions
 
 
 def create(

@@ -25,6 +25,10 @@ class GivenUp:
         self._learning: dict[int, str] = {}
         self._until: dict[int, dict[str, float]] = {}
 
+    def __bool__(self) -> bool:
+        """Whether any is remembered."""
+        return bool(self._until)
+
     def observe(self, parts: Mapping[int, Versioned], now: float) -> None:
         """A learner that is neither learning nor in sync any more was given up.
 

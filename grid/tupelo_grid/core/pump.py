@@ -18,6 +18,7 @@ over.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -59,6 +60,7 @@ class Pump:
         self._urgent: set[int] = set()
         self._flight: dict[int, PumpFrame] = {}
         self._position = 0
+        self._ripe_until = -math.inf  # what was committed until then leaves now
         self.problems: dict[int, str] = {}
         self.stopped: dict[int, str] = {}
         self.dead_letters = 0
@@ -127,8 +129,10 @@ class Pump:
         """The next frame, or None while there is nothing to send, or more may still come.
 
         A frame leaves when there are claims, or a partition has `batch_records` waiting, or one of
-        them has waited `batch_s`; with `flush` at once. It takes along what else is waiting. It
-        counts as in flight from here on.
+        them has waited `batch_s`; with `flush` at once. It takes along what else is waiting, and
+        what has waited half as long follows in frames of its own: so that the writer gets what is
+        there in few transactions, not one for each partition's moment. It counts as in flight from
+        here on.
         """
         if len(self._flight) >= self._limits.frames_in_flight:
             return None
@@ -157,7 +161,14 @@ class Pump:
         return claims
 
     def _due(self, now: float) -> bool:
-        return any(self._is_due(partition, now) for partition in self._queue)
+        batch_s = self._limits.batch_s
+        for partition in self._queue:
+            if self._is_due(partition, now):
+                marks = self._parts[partition].marks
+                if marks and now - marks[0][0] >= batch_s:
+                    self._ripe_until = now - batch_s / 2
+                return True
+        return False
 
     def _is_due(self, partition: int, now: float) -> bool:
         """By its own records, not by those of all: so that each partition's wait long enough for
@@ -165,7 +176,10 @@ class Pump:
         part, limits = self._parts[partition], self._limits
         if part.committed - part.cursor >= limits.batch_records or partition in self._urgent:
             return True
-        return bool(part.marks) and now - part.marks[0][0] >= limits.batch_s
+        if not part.marks:
+            return False
+        since = part.marks[0][0]
+        return since <= self._ripe_until or now - since >= limits.batch_s
 
     def _take_batches(self) -> list[PartitionBatch]:
         changes_left, bytes_left = self._limits.batch_records, self._limits.batch_bytes
