@@ -44,11 +44,11 @@ from tests.fuzz.generate import (
 )
 from tests.fuzz.harness import Broken
 from tests.fuzz.unit import OneUnit
+from tests.fuzz.wire import Stateless, stored_value
+from tests.memory_store import MemoryStateStore
 
 WINDOW: Final = 1000
 """Numbers a session of the SDK gives out before the first is answered."""
-from tests.fuzz.wire import Stateless, stored_value
-from tests.memory_store import MemoryStateStore
 
 _pack: Final = msgspec.msgpack.encode
 
