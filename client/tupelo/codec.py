@@ -8,6 +8,7 @@ four different keys; a tuple and a list of the same parts are one.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
@@ -32,6 +33,7 @@ DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError
 _KEY_HELP: Final = (
     "a key is None, a bool, int, float, str or bytes, or a flat tuple or list of these"
 )
+_PATH: Final = re.compile(r" - at `\$\.?([^`]+)`")
 
 
 def encode_key(key: Any) -> bytes:
@@ -132,6 +134,10 @@ class SpaceCodec:
         route_of_key(key) -> bytes: route bytes; None where they are the key's own bytes.
         encode_value(value) -> bytes; decode_value(bytes) -> value.
         locate(key, partitions) -> (key bytes, partition).
+        entry_type: the class of a typed entry; None where values are dicts, or untyped.
+
+    `encode_value` takes nothing that `decode_value` would refuse: an entry of the wrong type would
+    fail every reader in its writer's place. Both raise InvalidArgument.
     """
 
     __slots__ = (
@@ -139,6 +145,7 @@ class SpaceCodec:
         "decode_value",
         "encode_key",
         "encode_value",
+        "entry_type",
         "key_of",
         "locate",
         "name",
@@ -155,9 +162,10 @@ class SpaceCodec:
         self.decode_value: Callable[[bytes], Any] = decode_value
         self.key_of: Callable[[Any], Any] | None = None
         self.route_of_key = _route_of_key(schema)
+        self.entry_type = entry_type
         if entry_type is not None:
             self.key_of = _guarded(attrgetter(*schema.key), schema)
-            self.encode_value, self.decode_value = _typed_values(entry_type)
+            self.encode_value, self.decode_value = _typed_values(schema, entry_type)
         elif schema.typed:
             self.key_of = _guarded(itemgetter(*schema.key), schema)
             self.encode_value, self.decode_value = _dict_values(schema)
@@ -177,8 +185,27 @@ class SpaceCodec:
         groups: defaultdict[int, dict[bytes, bytes]] = defaultdict(dict)
         for key, value in pairs:
             key_bytes, partition = locate(key, partitions)
-            groups[partition][key_bytes] = encode(value)
+            try:
+                groups[partition][key_bytes] = encode(value)
+            except InvalidArgument as error:
+                if self.typed:  # then it names the entry
+                    raise
+                raise InvalidArgument(f"key {key!r:.100}: {error.message}") from None
         return groups
+
+    def decode_entry(self, key: Any, value: bytes) -> Any:
+        """As `decode_value`; the error names the key."""
+        try:
+            return self.decode_value(value)
+        except InvalidArgument as error:
+            raise self.misfit(key, error) from None
+
+    def misfit(self, key: Any, error: InvalidArgument) -> InvalidArgument:
+        """What `decode_value` said of the entry of a key, with the key and what can be done."""
+        return InvalidArgument(
+            f"entry {key!r:.100} of space {self.name!r}: {error.message}; delete({key!r:.100}) "
+            "removes it"
+        )
 
     def located_keys(self, keys: Iterable[Any], partitions: int) -> dict[int, dict[bytes, bytes]]:
         """As `located`, with empty values."""
@@ -268,7 +295,15 @@ def _guarded(getter: Callable[[Any], Any], schema: SpaceSchema) -> Callable[[Any
 _Codec = tuple[Callable[[Any], bytes], Callable[[bytes], Any]]
 
 
-def _typed_values(entry_type: type[Any]) -> _Codec:
+def encode_struct(entry: Any) -> bytes:
+    """An entry as it is, its fields not checked: for those who decode it again anyway."""
+    try:
+        return _encode(entry)
+    except _ENCODE_ERRORS as error:
+        raise InvalidArgument(f"the entry cannot be stored: {error}") from None
+
+
+def _typed_values(schema: SpaceSchema, entry_type: type[Any]) -> _Codec:
     """Entries of one msgspec.Struct class as a MessagePack map of all fields."""
     decoder = msgspec.msgpack.Decoder(entry_type).decode
 
@@ -278,16 +313,21 @@ def _typed_values(entry_type: type[Any]) -> _Codec:
                 f"an entry of this space is a {entry_type.__name__}, not {value!r:.100}"
             )
         try:
-            return _encode(value)
+            # Structs do not check their fields when they are made, and msgspec.convert does not
+            # look into one that is of its class already: decoding is what readers do.
+            data = _encode(value)
+            decoder(data)
         except _ENCODE_ERRORS as error:
-            raise InvalidArgument(f"the entry cannot be stored: {error}") from None
+            key = [getattr(value, name, None) for name in schema.key]
+            raise _refused(schema, key, error) from None
+        return data
 
     def decode(data: bytes) -> Any:
         try:
             return decoder(data)
         except DECODE_ERRORS as error:
             raise InvalidArgument(
-                f"a stored entry does not fit {entry_type.__name__}: {error}"
+                f"a stored entry does not fit {entry_type.__name__}: {in_words(error)}"
             ) from None
 
     return encode, decode
@@ -328,19 +368,29 @@ def _dict_values(schema: SpaceSchema) -> _Codec:
         try:
             return _encode(msgspec.convert(dict(value), struct))
         except _ENCODE_ERRORS as error:
-            raise InvalidArgument(
-                f"the entry does not fit space {schema.name!r}: {error}"
-            ) from None
+            raise _refused(schema, [value.get(name) for name in schema.key], error) from None
 
     def decode(data: bytes) -> Any:
         try:
             return dict(zip(order, msgspec.structs.astuple(decoder(data)), strict=True))
         except DECODE_ERRORS as error:
             raise InvalidArgument(
-                f"a stored entry does not fit space {schema.name!r}: {error}"
+                f"a stored entry does not fit space {schema.name!r}: {in_words(error)}"
             ) from None
 
     return encode, decode
+
+
+def in_words(error: BaseException) -> str:
+    """What msgspec says of a field, which it names by a path of its own."""
+    return _PATH.sub(r" in field `\1`", str(error))
+
+
+def _refused(schema: SpaceSchema, key: Sequence[Any], error: BaseException) -> InvalidArgument:
+    named = key[0] if len(key) == 1 else tuple(key)
+    return InvalidArgument(
+        f"entry {named!r:.100} does not fit space {schema.name!r}: {in_words(error)}"
+    )
 
 
 def _class_name(space: str) -> str:

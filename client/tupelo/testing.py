@@ -129,7 +129,7 @@ class LocalSpace(Generic[E]):
         """The entry; None where there is none."""
         partition, key_bytes = self._locate(key)
         stored = partition.get(self._space.name, key_bytes)
-        return None if stored is None else self._decode(stored)
+        return None if stored is None else self._decode(key, stored)
 
     def put(self, entry: E, ttl_s: float | None = None) -> int:
         """Returns the entry's version. `ttl_s`: None for the space's default."""
@@ -159,9 +159,9 @@ class LocalSpace(Generic[E]):
     def values(self) -> list[E]:
         """All entries, of all partitions, in no particular order."""
         return [
-            self._decode(stored)
+            self._decode(self._codec.decode_key(key), stored)
             for partition in self._grid.all_partitions()
-            for _, stored in partition.items(self._space.name)
+            for key, stored in partition.items(self._space.name)
         ]
 
     def count(self) -> int:
@@ -174,8 +174,8 @@ class LocalSpace(Generic[E]):
         route = key_bytes if route_of_key is None else route_of_key(key)
         return self._grid.partition_at(route), key_bytes
 
-    def _decode(self, stored: StoredEntry) -> E:
-        entry: E = self._codec.decode_value(stored.value)
+    def _decode(self, key: Any, stored: StoredEntry) -> E:
+        entry: E = self._codec.decode_entry(key, stored.value)
         return entry
 
 

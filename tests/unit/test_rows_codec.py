@@ -84,6 +84,11 @@ def test_bad_keys(name: str, key: bytes, key_json: str, says: str) -> None:
     assert says in str(caught.value)
 
 
+def test_a_key_of_the_wrong_type_can_be_removed() -> None:
+    place = CODEC.place(space("seats"), b"", '["e1", "7"]', any_type=True)
+    assert place == (pack(["e1", "7"]), partition_of(pack("e1"), 64))
+
+
 def entry(name: str, **given: Any) -> Any:
     arguments = {"key": b"", "key_json": "", "value": b"", "value_json": "", **given}
     return CODEC.entry(space(name), **arguments)

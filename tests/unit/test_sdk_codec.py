@@ -267,3 +267,16 @@ def test_a_wrong_page_token_is_an_invalid_argument(token: str) -> None:
 
 def test_no_page_token_is_the_beginning() -> None:
     assert decode_place("") == Place(0, b"")
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        (("e1", "7"), r"entry \('e1', '7'\) does not fit space 'seats'.*in field `number`"),
+        (("e1", 7, 5), r"entry \('e1', 7\) does not fit.*in field `holder`"),
+        ((None, 7), r"entry \(None, 7\) does not fit.*in field `event`"),
+    ],
+)
+def test_an_entry_that_readers_would_refuse_is_refused(fields: Any, why: str) -> None:
+    with pytest.raises(InvalidArgument, match=why):
+        SpaceCodec(SEATS, Seat).encode_value(Seat(*fields))

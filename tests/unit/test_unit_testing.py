@@ -1,7 +1,9 @@
 """`tupelo.testing`: the parts that the tests of commands do not touch."""
 
+from typing import Any
+
 import pytest
-from tupelo.errors import UnknownSpace
+from tupelo.errors import InvalidArgument, UnknownSpace
 from tupelo.testing import LocalGrid
 from tupelo.unit import Entry, ProcessingUnit
 
@@ -25,6 +27,16 @@ def test_a_space_as_a_client_sees_it() -> None:
     assert space.count() == 99
     grid.advance(10)
     assert space.values() == [Thing(5, "again")]
+
+
+@pytest.mark.parametrize(("key", "text"), [(1, 2), (1, None), ("1", "x")])
+def test_an_entry_of_the_wrong_type_is_refused(key: Any, text: Any) -> None:
+    unit = ProcessingUnit("u")
+    things = unit.space("things", Thing, key="key")
+    space = LocalGrid(unit).space(things)
+    with pytest.raises(InvalidArgument, match=f"entry {key!r} does not fit space 'things'"):
+        space.put(Thing(key, text))
+    assert space.count() == 0
 
 
 def test_the_clock_goes_forward_only() -> None:

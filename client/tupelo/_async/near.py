@@ -244,7 +244,7 @@ class NearSpace(Space[V]):
             )
             answer = read_answer(outcome)
             stored = answer.value
-            value: V | None = None if stored is None else codec.decode_value(stored)
+            value: V | None = None if stored is None else codec.decode_entry(key, stored)
         except BaseException:
             with near.guard:
                 cache.gave_up(ticket)

@@ -87,7 +87,8 @@ class Scan(Generic[V]):
         assert codec is not None
         partition, key, value, version = self._rows.popleft()
         self._last = Place(partition, key)
-        return Item(codec.decode_key(key), codec.decode_value(value), version)
+        own = codec.decode_key(key)
+        return Item(own, codec.decode_entry(own, value), version)
 
     async def _load(self) -> None:
         """One page of each of the next partitions; what comes after a full page waits its turn."""

@@ -52,7 +52,10 @@ class SpaceReads(Generic[V]):
             outcome = dispatcher.again(operation, outcome, lane, deadline)
         if outcome[0]:
             return None
-        value: V = codec.decode_value(outcome[2])
+        try:
+            value: V = codec.decode_value(outcome[2])
+        except InvalidArgument as error:
+            raise codec.misfit(key, error) from None
         return value
 
     def entry(
@@ -66,7 +69,7 @@ class SpaceReads(Generic[V]):
         )
         if outcome[0]:
             return None
-        return Versioned(codec.decode_value(outcome[2]), outcome[1])
+        return Versioned(codec.decode_entry(key, outcome[2]), outcome[1])
 
     def contains(self, key: Any, *, timeout_s: float | None = None, strict: bool = False) -> bool:
         """Whether there is an entry of the key."""
@@ -88,9 +91,9 @@ class SpaceReads(Generic[V]):
         asked = {codec.encode_key(key): key for key in map(hashable, keys)}
         located = codec.located_keys(asked.values(), self._dispatcher.partitions)
         groups = self._bulk(Bulk(kinds.GET, self.name, strict=strict), located, timeout_s)
-        decode = codec.decode_value
+        decode = codec.decode_entry
         found = {key: value for group in groups for key, value in group.found}
-        return {asked[key]: decode(found[key]) for key in asked if key in found}
+        return {asked[key]: decode(asked[key], found[key]) for key in asked if key in found}
 
     def count(self, *, timeout_s: float | None = None) -> int:
         """The number of entries, each partition counted at its own moment."""

@@ -20,7 +20,14 @@ from tupelo._unit.context import (
     Write,
 )
 from tupelo._unit.entry import E, EntryNotFound, EntryType
-from tupelo.codec import SpaceCodec, partition_of
+from tupelo.codec import (
+    DECODE_ERRORS,
+    SpaceCodec,
+    decode_key,
+    encode_struct,
+    in_words,
+    partition_of,
+)
 from tupelo.errors import InvalidArgument, TooLarge
 from tupelo.schema import SpaceSchema
 
@@ -51,7 +58,6 @@ class Space(Generic[E]):
         self._key_of = codec.key_of
         self._encode_key = codec.encode_key
         self._route_of_key = codec.route_of_key
-        self._encode_value = codec.encode_value
         self._decode_value = msgspec.msgpack.Decoder(entry_type).decode
         self._route_values = len(self.route_fields)
         # Encodings of scalars delimit themselves: after the byte that begins an array of up to 15
@@ -169,7 +175,7 @@ class Space(Generic[E]):
     def _put(self, context: CommandContext, key: bytes, entry: E, ttl_s: float | None) -> E:
         if context.read_only:
             self._check_writable(context)
-        value = self._encode_value(entry)
+        value = encode_struct(entry)
         limits = context.limits
         if len(key) > limits.key_bytes_max or len(value) > limits.value_bytes_max:
             raise self._too_large(len(key), len(value), limits)
@@ -177,9 +183,10 @@ class Space(Generic[E]):
             # Structs do not check their fields when they are made. What is stored must fit its
             # type, or every later reader fails in the writer's place.
             kept = self._decode_value(value)
-        except msgspec.MsgspecError as error:
+        except DECODE_ERRORS as error:
             raise InvalidArgument(
-                f"a field of {self.type.__name__} has a value of the wrong type: {error}"
+                f"a field of {self.type.__name__} has a value of the wrong type: {in_words(error)} "
+                f"(entry {decode_key(key)!r:.100} of space {self.name!r})"
             ) from None
         deadline_ms = 0
         if ttl_s is not None or self.schema.ttl_ms:
@@ -298,15 +305,25 @@ class Space(Generic[E]):
 
     def _decode(self, context: CommandContext, key: bytes, value: bytes) -> E:
         if not self._shareable:
-            return self._decode_value(value)
+            return self._read(key, value)
         decoded = context.decoded.get(self.name)
         if decoded is not None:
             known = decoded.get(key)
             if known is not None and known[0] is value:
                 entry: E = known[1]
                 return entry
-        entry = self._decode_value(value)
+        entry = self._read(key, value)
         self._remember(context, key, value, entry)
+        return entry
+
+    def _read(self, key: bytes, value: bytes) -> E:
+        try:
+            entry: E = self._decode_value(value)
+        except DECODE_ERRORS as error:
+            raise InvalidArgument(
+                f"entry {decode_key(key)!r:.100} of space {self.name!r} does not fit "
+                f"{self.type.__name__}: {in_words(error)}; delete it, or write it anew"
+            ) from None
         return entry
 
     def _remember(self, context: CommandContext, key: bytes, value: bytes, entry: E) -> None:

@@ -129,7 +129,8 @@ class RowServicer(SpaceServicer):
     @answers_errors
     async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.WriteResponse:
         codec = self._codec()
-        place = codec.place(codec.space(request.space), request.key, request.key_json)
+        space = codec.space(request.space)
+        place = codec.place(space, request.key, request.key_json, any_type=True)
         kind = kinds.DELETE_IF_VERSION if request.expected_version else kinds.DELETE
         batch = self._batch(kind, request.space, place, b"", context)
         if request.expected_version:

@@ -69,8 +69,13 @@ class RowCodec:
             info = self._commands[name] = decode_command(name, data)
         return info
 
-    def place(self, codec: SpaceCodec, key: bytes, key_json: str) -> Place:
-        """Raises InvalidArgument."""
+    def place(self, codec: SpaceCodec, key: bytes, key_json: str, any_type: bool = False) -> Place:
+        """Raises InvalidArgument.
+
+        Args:
+            any_type: key fields may be of another type than the space declares. Entries with such
+                keys do not get in any more, but those that did can be removed.
+        """
         if bool(key) == bool(key_json):
             raise InvalidArgument(
                 "give the key either as MessagePack in `key` or as JSON in `key_json`"
@@ -82,13 +87,14 @@ class RowCodec:
             decoded = decode_key(key)
         else:
             decoded = _typed_key(codec.schema, from_json(key_json, "key_json"))
-        return self._locate(codec, decoded)
+        return self._locate(codec, decoded, any_type)
 
-    def _locate(self, codec: SpaceCodec, key: Any) -> Place:
+    def _locate(self, codec: SpaceCodec, key: Any, any_type: bool = False) -> Place:
         if isinstance(key, dict):
             raise InvalidArgument("a key is a scalar or a flat array, not an object")
         located = codec.locate(key, self.partitions)
-        _check_field_types(codec.schema, key)
+        if not any_type:
+            _check_field_types(codec.schema, key)
         return Place(*located)
 
     def entry(

@@ -1,0 +1,98 @@
+"""Wrong arguments are said to be, before anything is sent, by both clients alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import tupelo
+from tupelo import Grid
+from tupelo.errors import InvalidArgument
+from tupelo.schema import encode_schema
+from tupelo.unit import Entry, ProcessingUnit
+
+from tests.fake_grid import FakeGrid, grids
+
+
+class Stock(Entry, frozen=True):
+    item: str
+    left: int
+
+
+class Loose(Entry, frozen=True):
+    item: str
+    left: Any
+
+
+stock = ProcessingUnit("shop").space("stock", Stock, key="item")
+loose = ProcessingUnit("old").space("stock", Loose, key="item")
+
+POISON: list[tuple[Any, Any, str]] = [
+    ("poison", "notint", "entry 'poison' does not fit space 'stock'.*field `left`"),
+    ("p", None, "entry 'p' does not fit space 'stock'.*field `left`"),
+    (7, 1, "entry 7 does not fit space 'stock'.*field `item`"),
+]
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeGrid]:
+    async for grid in grids():
+        grid.spaces["stock"] = encode_schema(stock.schema)
+        yield grid
+
+
+@pytest.fixture
+async def grid(fake: FakeGrid) -> AsyncIterator[Grid]:
+    async with tupelo.connect(fake.seed) as connected:
+        yield connected
+
+
+def frames(fake: FakeGrid) -> int:
+    return sum(unit.frames for unit in fake.units)
+
+
+@pytest.mark.parametrize(("item", "left", "why"), POISON)
+async def test_an_entry_of_the_wrong_type_is_not_sent(
+    fake: FakeGrid, grid: Grid, item: Any, left: Any, why: str
+) -> None:
+    space, wrong, before = grid.space(stock), Stock(item, left), frames(fake)
+    for write in (
+        lambda: space.put(wrong),
+        lambda: space.put_if_absent(wrong),
+        lambda: space.replace(wrong),
+        lambda: space.compare_and_set(wrong, version=1),
+        lambda: space.put_many([Stock("tea", 1), wrong]),
+        lambda: grid.space("stock").put({"item": item, "left": left}),
+    ):
+        with pytest.raises(InvalidArgument, match=why):
+            await write()
+    assert frames(fake) == before
+
+
+async def test_reads_that_meet_a_misfit_name_its_key_and_it_can_be_deleted(grid: Grid) -> None:
+    space = grid.space(stock)
+    await space.put(Stock("tea", 1))
+    await grid.space(loose).put(Loose("poison", "notint"))
+
+    async def scanned() -> list[Any]:
+        return [item.value async for item in space.scan()]
+
+    says = re.escape("entry 'poison' of space 'stock': a stored entry does not fit")
+    for read in (
+        lambda: space.get("poison"),
+        lambda: space.entry("poison"),
+        lambda: space.get_many(["tea", "poison"]),
+        lambda: grid.space("stock").get("poison"),
+        scanned,
+    ):
+        with pytest.raises(InvalidArgument, match=says + ".*field `left`"):
+            await read()
+    assert await space.delete("poison") is not None
+    assert await scanned() == [Stock("tea", 1)]
+
+
+async def test_a_bulk_write_names_the_key_of_what_cannot_be_stored(grid: Grid) -> None:
+    with pytest.raises(InvalidArgument, match="key 'b': the value cannot be stored"):
+        await grid.space("default").put_many({"a": 1, "b": object(), "c": 2})
