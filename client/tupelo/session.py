@@ -12,7 +12,9 @@ from typing import Final
 SESSION_RANDOM_BITS: Final = 36
 SESSION_PERIOD_MS: Final = 16_000
 _JOIN_ABOVE: Final = 4096
-_STEP_MASK: Final = (1 << 32) - 1
+# 16 steps make up a period, one for each of its seconds.
+SESSION_STEP_BITS: Final = SESSION_RANDOM_BITS - 4
+_STEP_MASK: Final = (1 << SESSION_STEP_BITS) - 1
 
 
 def session_id(unix_ms: int, random_bits: int) -> int:

@@ -21,8 +21,9 @@ from tupelo_grid.core.table import (
     unit_of,
 )
 
-from tests.simulation.commands import ACCOUNTS, BRIEF, OPENING, SPACE
+from tests.simulation.commands import ACCOUNTS, OPENING
 from tests.simulation.disks import held_by
+from tests.simulation.plan import copies_min
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
@@ -112,11 +113,9 @@ class Checks:
         start = max(journal.base, min(start, mark.last, journal.last))
         primary = process.unit.primaries.get(number)
         if primary is not None and journal.last > start:
-            newest, plan = journal.at(journal.last), self._world.plan
-            numbers = {SPACE: plan.limits.min_in_sync}
-            numbers[BRIEF] = plan.brief_min or numbers[SPACE]
+            newest = journal.at(journal.last)
             # A condition that was not met leaves a record that names no space.
-            least = max((numbers[one[0]] for one in newest[5]), default=min(numbers.values()))
+            least = copies_min(self._world.plan, (one[0] for one in newest[5]))
             if newest[1] and len(primary.config.in_sync) < least:
                 raise Violation(f"{process.incarnation} wrote {number} with fewer than {least}")
         log = self._log.setdefault(number, {})
@@ -310,6 +309,10 @@ class Checks:
             assert batch.op_numbers is not None
             token = (batch.session, batch.op_numbers[index])
             plain = code == 0 and kind != kinds.CALL
+            if plain:
+                name = batch.targets[batch.target_index[index] if batch.target_index else 0]
+                if pending.copies[index] < copies_min(self._world.plan, [name]):
+                    raise Violation(f"{token} of {number} acknowledged with too few copies")
             self._was_written(process, number, token, pending.versions[index] if plain else 0)
         bulk = batch.bulk
         if bulk is not None and pending.bulk is not None:

@@ -340,6 +340,13 @@ MUTATIONS = [
         120,
         lambda plan: replace(deaths(plan), brief_min=2, limits=replace(plan.limits, min_in_sync=1)),
     ),
+    Mutation(
+        "acked_short",
+        "a write is acknowledged though the in-sync set became too small for it meanwhile",
+        on("batch.Pending.too_few", m.nothing),
+        120,
+        lambda plan: replace(deaths(plan), limits=replace(plan.limits, min_in_sync=2)),
+    ),
 ]
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from unittest import mock
 
 from tupelo_grid.core.limits import Limits
+
+from tests.simulation.commands import BRIEF, SPACE
 
 FAULTS = (
     "crash",
@@ -37,6 +39,8 @@ SMALL = {
     "tupelo_grid.core.link.FRAME_RECORDS_MAX": (2, 4096),
     "tupelo_grid.core.link.FRAMES_IN_FLIGHT_MAX": (2, 32),
     "tupelo_grid.core.dedupe.SWEEP_RESULTS_MIN": (1, 4, 32),
+    "tupelo_grid.core.link.FRAME_BYTES_MAX": (150, 1 << 22),
+    "tupelo_grid.core.progress.CATCH_UP_BYTES_MAX": (200, 1 << 22),
 }
 
 
@@ -121,6 +125,12 @@ def draw(seed: int, rng: random.Random) -> Plan:
         brief_min=rng.choice((0, 0, 1, 2)),
         snapshot_breaks=rng.choice((0.0, 0.1, 0.4)),
     )
+
+
+def copies_min(plan: Plan, spaces: Iterable[str]) -> int:
+    """In-sync replicas that a write to these spaces takes; of one that names none, the fewest."""
+    numbers = {SPACE: plan.limits.min_in_sync, BRIEF: plan.brief_min or plan.limits.min_in_sync}
+    return max((numbers[space] for space in spaces), default=min(numbers.values()))
 
 
 @contextmanager

@@ -63,9 +63,15 @@ class RowsPart:
 
     def fail(self, error: Exception, *, sent: bool) -> None:
         code: int = ResultCode.OUTCOME_UNKNOWN if sent else NOT_SENT
+        indexes: Sequence[int] = range(len(self._packed.rows))
         if isinstance(error, TooLarge):
-            code, sent = ResultCode.VALUE_TOO_LARGE, False
-        self._end(range(len(self._packed.rows)), code, str(error), maybe=sent)
+            # Of the answer perhaps, not of the request: then writes were carried out, and are
+            # repeated under their tokens. Reads would only be too large again.
+            numbers = self._packed.numbers or [0] * len(indexes)
+            reads = [index for index in indexes if not numbers[index]]
+            indexes = [index for index in indexes if numbers[index]]
+            self._end(reads, ResultCode.VALUE_TOO_LARGE, str(error), maybe=False)
+        self._end(indexes, code, str(error), maybe=sent)
 
     def expire(self, now: float) -> None:
         if now < self._packed.earliest:

@@ -84,7 +84,8 @@ def _failed(lane: Lane, chunk: Sequence[Piece], error: Exception) -> list[tuple[
         code = NOT_SENT
     elif isinstance(error, Overloaded | TooLarge | PartitionLost):
         code = error.code
-    maybe = isinstance(error, OutcomeUnknown | GarbledAnswer)
+    # What was too large may have been the answer.
+    maybe = isinstance(error, OutcomeUnknown | GarbledAnswer | TooLarge)
     failed: list[tuple[Lane, Failed]] = []
     for piece in chunk:
         session, number = piece.token or (None, 0)

@@ -384,7 +384,7 @@ class UnitLane:
             code = NOT_SENT
         elif isinstance(error, TooLarge):
             code = ResultCode.VALUE_TOO_LARGE
-        maybe = isinstance(error, OutcomeUnknown)
+        maybe = isinstance(error, OutcomeUnknown | TooLarge)  # the answer may have been too large
         with self._lock:
             for one in packed:
                 for index, waiter in enumerate(one.waiters):

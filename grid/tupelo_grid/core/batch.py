@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from tupelo.errors import ResultCode
 
+from tupelo_grid.core.minimums import Minimums
+
 # Kinds of operation, as on the wire (OpKind in proto/tupelo/v1/data.proto).
 GET = 1
 CONTAINS = 2
@@ -90,6 +92,13 @@ class OpError:
     code: int
     message: str
     fields: dict[str, object] = field(default_factory=dict)
+
+
+def copies_lost(partition: int, have: int, want: int) -> str:
+    return (
+        f"partition {partition} has {have} of the {want} in-sync replicas that this write takes: "
+        "it is written, and may yet be lost; a retry is answered when there are enough"
+    )
 
 
 class Pending:
@@ -189,6 +198,30 @@ class Pending:
                     outcome.values[start:end] = [b""] * (end - start)
                     outcome.versions[start:end] = [0] * (end - start)
             start = end
+
+    def too_few(self, partition: int, have: int, minimums: Minimums) -> None:
+        """Of writes that want more copies than the `have` there are, nobody is told that they are
+        done: a retry is answered when the copies are back."""
+        batch = self.batch
+        kinds, names, places = batch.kinds, batch.targets, batch.target_index
+        for index, number in enumerate(batch.partitions):
+            if number != partition or kinds[index] in READ_KINDS:
+                continue
+            name = names[0] if places is None else names[places[index]]
+            want = minimums.most if kinds[index] == CALL else minimums.of(name)
+            if have < want and self.codes[index] < CARRIED_OUT_BELOW:
+                self.fail(index, OUTCOME_UNKNOWN, copies_lost(partition, have, want))
+                self.values[index] = b""
+        bulk, outcome = batch.bulk, self.bulk
+        if bulk is None or outcome is None or bulk.kind == GET:
+            return
+        want = minimums.of(bulk.space)
+        for group, number in enumerate(bulk.partitions):
+            short = number == partition and have < want
+            if short and outcome.codes[group] < CARRIED_OUT_BELOW:
+                outcome.codes[group] = OUTCOME_UNKNOWN
+                text = copies_lost(partition, have, want)
+                self.errors.append(OpError(len(kinds) + group, OUTCOME_UNKNOWN, text))
 
     def set_copies(self, partition: int, copies: int) -> None:
         """The in-sync set changed while the batch waited: tell how many replicas really hold it."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tupelo.session import SESSION_PERIOD_MS, session_id
+from tupelo.session import SESSION_PERIOD_MS, SESSION_STEP_BITS, session_id
 
 from tupelo_grid.core.records import Record, Result
 
@@ -26,8 +26,13 @@ NEW_SESSION = -1
 
 
 def session_now(now_ms: int) -> int:
-    """Above every session that a client with a true clock has made until now."""
-    return session_id(now_ms + SESSION_PERIOD_MS, 0)
+    """Above every session that a client with a true clock has made until now.
+
+    Also above one that was made to exceed what this said a second ago or earlier (`Sessions.renew`
+    goes up by one step at most): or what ran under it would run again after a second load.
+    """
+    second = now_ms % SESSION_PERIOD_MS // 1000
+    return session_id(now_ms + SESSION_PERIOD_MS, second << SESSION_STEP_BITS)
 
 
 class SessionState:

@@ -130,22 +130,42 @@ class Link:
         self.sent_at = now
         frame = Frame(self.me, self.peer, self.stream_id, self.position)
         marks: dict[Carried, int] = {}
-        if self.items:
-            self._fill(frame, marks)
+        self._fill_large(frame, marks)
+        if not self.catch_ups:
+            # What is said of journals follows what leads up to it.
+            if self.items:
+                self._fill(frame, marks)
+            frame.commits, self.commits = self.commits, []
+            frame.audits, self.audits = self.audits, []
+        frame.probes, frame.confirms = self.probes, self.confirms
+        stamped = [(carried, carried.generation, sequence) for carried, sequence in marks.items()]
+        self.in_flight.append(Sent(self.position, now, stamped, self.rounds))
+        self.probes, self.confirms, self.rounds = [], [], []
+        return frame
+
+    def _fill_large(self, frame: Frame, marks: dict[Carried, int]) -> None:
+        """Catch-ups and snapshots, no more than one frame takes: after a connection broke, all
+        partitions have some. The chunks of one snapshot stay together, as one acknowledgement
+        stands for them."""
+        size = count = 0
         for progress, catch_up in self.catch_ups:
+            if size >= FRAME_BYTES_MAX:
+                break
+            count += 1
+            size += sum(map(_bytes_of, catch_up.records))
             frame.catch_ups.append(catch_up)
             end = catch_up.previous_sequence + len(catch_up.records)
             marks[progress] = max(end, marks.get(progress, 0))
+        self.catch_ups = self.catch_ups[count:]
+        count, last = 0, None
         for progress, chunk in self.snapshots:
+            if size >= FRAME_BYTES_MAX and progress is not last:
+                break
+            count, last = count + 1, progress
+            size += len(chunk.body)
             frame.snapshots.append(chunk)
             marks.setdefault(progress, 0)
-        frame.probes, frame.confirms, frame.commits = self.probes, self.confirms, self.commits
-        frame.audits, self.audits = self.audits, []
-        stamped = [(carried, carried.generation, sequence) for carried, sequence in marks.items()]
-        self.in_flight.append(Sent(self.position, now, stamped, self.rounds))
-        self.catch_ups, self.snapshots = [], []
-        self.probes, self.confirms, self.rounds, self.commits = [], [], [], []
-        return frame
+        self.snapshots = self.snapshots[count:]
 
     def _fill(self, frame: Frame, marks: dict[Carried, int]) -> None:
         items = self.items
@@ -175,8 +195,14 @@ def _fit(items: list[Item]) -> int:
     for count, (_, _, record) in enumerate(items):
         if count >= FRAME_RECORDS_MAX or size >= FRAME_BYTES_MAX:
             return count
-        for mutation in record[5]:
-            size += len(mutation[1])
-            if mutation[2] is not None:
-                size += len(mutation[2])
+        size += _bytes_of(record)
     return len(items)
+
+
+def _bytes_of(record: Record) -> int:
+    size = 0
+    for mutation in record[5]:
+        size += len(mutation[1])
+        if mutation[2] is not None:
+            size += len(mutation[2])
+    return size

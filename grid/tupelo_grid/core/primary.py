@@ -155,6 +155,9 @@ class Primary:
         done = []
         while waiters and waiters[0][0] <= commit:
             pending = waiters.popleft()[1]
+            if not self.writable:
+                # The set shrank while it waited: it is committed, with too few copies to say so.
+                pending.too_few(self.number, len(self.config.in_sync), self.minimums)
             pending.waits -= 1
             if not pending.waits:
                 done.append(pending)

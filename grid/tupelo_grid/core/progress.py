@@ -230,7 +230,11 @@ class Progress:
             self._snapshot = Snapshot(self._partition)
             self._chunks = self._snapshot.chunks()
             self._lookahead = next(self._chunks, None)
+        size = sum([len(chunk.body) for chunk in self._unacked])
         while self._lookahead is not None and len(self._unacked) < SNAPSHOT_CHUNKS_IN_FLIGHT_MAX:
+            if self._unacked and size >= CATCH_UP_BYTES_MAX:
+                break
+            size += len(self._lookahead)
             body, self._lookahead = self._lookahead, next(self._chunks, None)
             self._send_chunk(body, self._lookahead is None)
 

@@ -197,12 +197,18 @@ class DataPump:
         self._wake.set()
         try:
             async with asyncio.timeout(timeout_s):
-                while self._core.lag_records():
+                while self._lag_now():
                     await self.changed()
         except TimeoutError:
             log.warning("not drained in %.1f s: %s", timeout_s, self.error or "still sending")
         finally:
             self._drains -= 1
+        return self._lag_now()
+
+    def _lag_now(self) -> int:
+        """With what was committed, and who was handed over, since the last look: whoever asks
+        takes 0 for all that there is."""
+        self._core.observe(self._clock.now())
         return self._core.lag_records()
 
     # The stream.

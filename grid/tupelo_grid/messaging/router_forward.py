@@ -222,7 +222,18 @@ class Forwarding:
         if not isinstance(error, TupeloError):
             error = OutcomeUnknown(f"{type(error).__name__}: {error}")
         failure = self._failure(error, self._address)
+        if isinstance(error, TooLarge):
+            return [_maybe_done(batch, failure) for batch in self._request.batches]
         return [BatchResult(refused=failure) for _ in self._request.batches]
+
+
+def _maybe_done(batch: OpBatch, failure: ErrorDetail) -> BatchResult:
+    """It may be the answer that was too large for us, not the request."""
+    columns = Columns(batch)
+    merger = Merger(columns)
+    whole = columns.piece(range(len(columns.kinds)), range(len(columns.bulk_partitions)))
+    merger.fail(whole, failure, maybe=True)
+    return merger.result()
 
 
 def _pass_on(done: asyncio.Task[SessionResponse], answer: asyncio.Future[SessionResponse]) -> None:

@@ -103,7 +103,8 @@ class LeaseLoop:
             log.info("leases and table cannot be read: %s", error)
             self._step(ReadFailed(ticket))
             return
-        self._snapshots = {ticket: snapshot}
+        if ticket >= max(self._snapshots, default=0):  # not one that a newer read has overtaken
+            self._snapshots = {ticket: snapshot}
         own = snapshot.entries.get(lease_key(self._keeper.incarnation))
         self._step(ReadDone(ticket, own, secrets.token_hex(8)))
 
