@@ -9,6 +9,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from tupelo.seconds import is_seconds
+
 # On grpcio 1.85 the event engine costs a client nearly half of its CPU and a third of its latency
 # (DESIGN section 4; grpc/grpc#43092, #42828). Flags come and go with releases, so this default is
 # measured by benchmarks/sdk.py and can be overridden, or emptied, from the environment.
@@ -105,7 +107,10 @@ class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if isinstance(value, int | float) and not value > 0 and name != "retry_ratio":
+            if name.endswith("_s") and not name.endswith("_per_s"):
+                if not is_seconds(value):
+                    raise ValueError(f"{name} must be above 0, and finite, not {value!r}")
+            elif isinstance(value, int | float) and not value > 0 and name != "retry_ratio":
                 raise ValueError(f"{name} must be above 0, not {value!r}")
         if self.frame_ops_max > self.session_window:
             raise ValueError("frame_ops_max must not be above session_window")

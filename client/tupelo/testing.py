@@ -36,6 +36,7 @@ from tupelo._unit.stored import StoredEntry
 from tupelo.calls import application_error
 from tupelo.codec import SpaceCodec, partition_of
 from tupelo.errors import CommandFailed, InvalidArgument, ResultCode, UnknownSpace
+from tupelo.seconds import ttl_ms
 from tupelo.unit import ProcessingUnit
 
 __all__ = ["LocalGrid", "LocalSpace"]
@@ -136,8 +137,8 @@ class LocalSpace(Generic[E]):
         value = self._codec.encode_value(entry)
         assert self._codec.key_of is not None
         partition, key = self._locate(self._codec.key_of(entry))
-        ttl_ms = self._space.schema.ttl_ms if ttl_s is None else math.ceil(ttl_s * 1000)
-        deadline_ms = partition.now_ms + ttl_ms if ttl_ms else 0
+        lives_ms = self._space.schema.ttl_ms if ttl_s is None else ttl_ms(ttl_s)
+        deadline_ms = partition.now_ms + lives_ms if lives_ms else 0
         return partition.commit(((self._space.name, key, value, deadline_ms),))
 
     def put_many(self, entries: Iterable[E], ttl_s: float | None = None) -> int:

@@ -46,6 +46,7 @@ from tupelo._unit.entry import KEY_TYPES, E, Entry, EntryNotFound, EntryType, de
 from tupelo._unit.space import Space
 from tupelo.errors import ApplicationError
 from tupelo.schema import DEFAULT_SPACE, SPACE_NAME, SpaceSchema
+from tupelo.seconds import is_seconds
 
 __all__ = [
     "Command",
@@ -176,7 +177,7 @@ class ProcessingUnit:
             raise ValueError(f"space {name!r} is the untyped one that every grid has: use another")
         if name in self._spaces:
             raise ValueError(f"processing unit {self.name!r} declares space {name!r} twice")
-        if ttl_s is not None and not (ttl_s > 0 and math.isfinite(ttl_s)):
+        if ttl_s is not None and not is_seconds(ttl_s):
             raise ValueError(f"ttl_s of space {name!r} must be above 0, not {ttl_s!r}")
 
     def error(self, error: ErrorClass) -> ErrorClass:

@@ -12,14 +12,6 @@ from tupelo.pieces import Group
 from tupelo.results import Token, Written, WrittenMany
 
 MISSING: Final[Any] = object()
-_TTL_S_MAX: Final = 100 * 365 * 86_400
-
-
-def ttl_ms(ttl_s: float) -> int:
-    """Raises InvalidArgument where it is not above 0, or above a hundred years."""
-    if not 0 < ttl_s <= _TTL_S_MAX:
-        raise InvalidArgument(f"ttl_s must be above 0 and at most {_TTL_S_MAX}, not {ttl_s!r}")
-    return max(1, round(ttl_s * 1000))
 
 
 def hashable(key: Any) -> Any:

@@ -96,3 +96,60 @@ async def test_reads_that_meet_a_misfit_name_its_key_and_it_can_be_deleted(grid:
 async def test_a_bulk_write_names_the_key_of_what_cannot_be_stored(grid: Grid) -> None:
     with pytest.raises(InvalidArgument, match="key 'b': the value cannot be stored"):
         await grid.space("default").put_many({"a": 1, "b": object(), "c": 2})
+
+
+WRONG_SECONDS = (float("nan"), float("inf"), 0, -1, "x", True, 10**400)
+
+
+@pytest.mark.parametrize("wrong", WRONG_SECONDS)
+async def test_a_wrong_timeout_is_refused_by_every_call(
+    fake: FakeGrid, grid: Grid, wrong: Any
+) -> None:
+    space, near = grid.space("default"), grid.space("default", near_cache=tupelo.NearCache())
+    written = await space.put("a", 1)
+    before = frames(fake)
+    late: dict[str, Any] = {"timeout_s": wrong}
+    for call in (
+        lambda: space.get("a", **late),
+        lambda: space.entry("a", **late),
+        lambda: space.contains("a", **late),
+        lambda: space.get_many(["a"], **late),
+        lambda: space.count(**late),
+        lambda: space.scan(**late).page(),
+        lambda: space.put("a", 1, **late),
+        lambda: space.put_if_absent("a", 1, **late),
+        lambda: space.replace("a", 1, **late),
+        lambda: space.compare_and_set("a", 1, version=1, **late),
+        lambda: space.delete("a", **late),
+        lambda: space.put_many({"a": 1}, **late),
+        lambda: space.delete_many(["a"], **late),
+        lambda: space.wait_persisted(written, **late),
+        lambda: near.get("a", **late),
+        lambda: near.entry("a", **late),
+        lambda: near.contains("a", **late),
+        lambda: near.get_many(["a"], **late),
+        lambda: grid.call_with("shop.take", {}, route="tea", **late),
+        lambda: grid.create_space("carts", **late),
+        lambda: grid.status(**late),
+    ):
+        with pytest.raises(InvalidArgument, match="timeout_s is a number of seconds above 0"):
+            await call()
+    assert frames(fake) == before
+
+
+@pytest.mark.parametrize("wrong", WRONG_SECONDS)
+async def test_a_wrong_time_to_live_is_refused_by_every_write(
+    fake: FakeGrid, grid: Grid, wrong: Any
+) -> None:
+    space, before = grid.space("default"), frames(fake)
+    for call in (
+        lambda: space.put("a", 1, ttl_s=wrong),
+        lambda: space.put_if_absent("a", 1, ttl_s=wrong),
+        lambda: space.replace("a", 1, ttl_s=wrong),
+        lambda: space.compare_and_set("a", 1, version=1, ttl_s=wrong),
+        lambda: space.put_many({"a": 1}, ttl_s=wrong),
+        lambda: grid.create_space("carts", ttl_s=wrong),
+    ):
+        with pytest.raises(InvalidArgument, match="ttl_s is a number of seconds above 0"):
+            await call()
+    assert frames(fake) == before

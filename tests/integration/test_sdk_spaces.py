@@ -170,7 +170,7 @@ async def test_what_is_wrong_is_said_before_anything_is_sent(fake: FakeGrid, gri
         await untyped.get({"a": 1})
     with pytest.raises(InvalidArgument, match="cannot be stored"):
         await untyped.put("a", object())
-    with pytest.raises(InvalidArgument, match="ttl_s must be above 0"):
+    with pytest.raises(InvalidArgument, match="ttl_s is a number of seconds above 0"):
         await untyped.put("a", 1, ttl_s=0)
     with pytest.raises(InvalidArgument, match="a version is"):
         await untyped.compare_and_set("a", 1, version=0)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tupelo.errors import InvalidArgument, UnknownSpace
+from tupelo.errors import CommandFailed, InvalidArgument, UnknownSpace
 from tupelo.testing import LocalGrid
 from tupelo.unit import Entry, ProcessingUnit
 
@@ -37,6 +37,25 @@ def test_an_entry_of_the_wrong_type_is_refused(key: Any, text: Any) -> None:
     with pytest.raises(InvalidArgument, match=f"entry {key!r} does not fit space 'things'"):
         space.put(Thing(key, text))
     assert space.count() == 0
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -1, "x", True])
+def test_a_wrong_time_to_live_is_refused(wrong: Any) -> None:
+    unit = ProcessingUnit("u")
+    things = unit.space("things", Thing, key="key")
+
+    @unit.command(route="key")
+    def put(key: int) -> None:
+        things.put(Thing(key), ttl_s=wrong)
+
+    grid = LocalGrid(unit)
+    with pytest.raises(InvalidArgument, match="ttl_s is a number of seconds"):
+        grid.space(things).put(Thing(1), ttl_s=wrong)
+    with pytest.raises(CommandFailed, match="ttl_s is seconds to live"):
+        grid.call(put, 1)
+    with pytest.raises(ValueError, match="ttl_s of space 'others' must be above 0"):
+        unit.space("others", Thing, key="key", ttl_s=wrong)
+    assert grid.space(things).count() == 0
 
 
 def test_the_clock_goes_forward_only() -> None:

@@ -29,9 +29,10 @@ from tupelo.config import ClientConfig
 from tupelo.errors import ConnectionLost, InvalidArgument, RequestError
 from tupelo.near import NearCache
 from tupelo.schema import SpaceSchema, decode_schema, encode_schema
+from tupelo.seconds import timeout, ttl_ms
 from tupelo.transport import admin_stub, describe
 from tupelo.v1.admin_pb2 import CreateSpaceRequest, StatusRequest, StatusResponse
-from tupelo.writes import ttl_ms, written
+from tupelo.writes import written
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -191,7 +192,7 @@ class Grid:
         self, call: Prepared, timeout_s: float | None, strict: bool, write_through: bool
     ) -> Any:
         dispatcher = self._open_dispatcher()
-        timeout_s = self.config.timeout_s if timeout_s is None else timeout_s
+        timeout_s = self.config.timeout_s if timeout_s is None else timeout(timeout_s)
         deadline = monotonic() + timeout_s
         partition = partition_of(call.route, dispatcher.partitions)
         kind = kinds.CALL_READ_ONLY if call.read_only else kinds.CALL
@@ -268,7 +269,7 @@ class Grid:
     async def _admin(self, method: str, request: Any, timeout_s: float | None) -> Any:
         """Asks the seeds in turn: routers and the control process serve Admin."""
         self._open_dispatcher()
-        timeout_s = self.config.timeout_s if timeout_s is None else timeout_s
+        timeout_s = self.config.timeout_s if timeout_s is None else timeout(timeout_s)
         problem = ""
         for seed in dict.fromkeys((self._routes.router, *self._routes.seeds)):
             stub = admin_stub(self._routes.channel(seed))

@@ -17,6 +17,7 @@ from tupelo.kinds import WRITES
 from tupelo.pieces import Piece
 from tupelo.retry import CLOSED, Attempts, Decision, Failure, RetryBudget, RetryPolicy
 from tupelo.routing import RouteTable
+from tupelo.seconds import timeout
 from tupelo.session import Session, Sessions
 
 Lane = UnitLane | Nowhere
@@ -86,7 +87,9 @@ class Dispatcher:
         Raises the errors of tupelo.errors for everything else, after retries within the deadline
         and the client's budget.
         """
-        deadline = runtime.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
+        deadline = runtime.monotonic() + (
+            self.timeout_s if timeout_s is None else timeout(timeout_s)
+        )
         lane = self.lanes[partition]
         outcome = await lane.submit(
             kind, partition, target, key, value, ttl_ms, expected, deadline, strict

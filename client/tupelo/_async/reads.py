@@ -16,6 +16,7 @@ from tupelo.pieces import Ask, Asking, Bulk, Group, combined_error, decode_count
 from tupelo.results import Versioned
 from tupelo.retry import Failure
 from tupelo.schema import SpaceSchema, decode_schema
+from tupelo.seconds import timeout
 from tupelo.writes import hashable
 
 V = TypeVar("V")
@@ -43,7 +44,7 @@ class SpaceReads(Generic[V]):
         codec = self._codec or await self._resolve()
         dispatcher = self._dispatcher
         key_bytes, partition = codec.locate(key, dispatcher.partitions)
-        deadline = monotonic() + (dispatcher.timeout_s if timeout_s is None else timeout_s)
+        deadline = monotonic() + (dispatcher.timeout_s if timeout_s is None else timeout(timeout_s))
         lane = dispatcher.lanes[partition]
         outcome = await lane.submit(
             kinds.GET, partition, self.name, key_bytes, b"", 0, 0, deadline, strict
@@ -130,7 +131,9 @@ class SpaceReads(Generic[V]):
     # Helpers.
 
     def _deadline(self, timeout_s: float | None) -> float:
-        return monotonic() + (self._dispatcher.timeout_s if timeout_s is None else timeout_s)
+        return monotonic() + (
+            self._dispatcher.timeout_s if timeout_s is None else timeout(timeout_s)
+        )
 
     async def _bulk(
         self, work: Bulk, located: Mapping[int, dict[bytes, bytes]], timeout_s: float | None

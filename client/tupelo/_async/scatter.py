@@ -19,6 +19,7 @@ from tupelo.errors import (
 )
 from tupelo.pieces import Failed, Piece, Work, chunks
 from tupelo.retry import DEADLINE, NOT_SENT, Attempts, Failure
+from tupelo.seconds import timeout
 from tupelo.session import Session
 
 Taken = tuple[Session, int, int]
@@ -32,8 +33,7 @@ async def scatter(
 
     A piece that is given up has its `error` set. Writes get their tokens here, one a piece.
     """
-    if timeout_s is None:
-        timeout_s = dispatcher.config.timeout_s
+    timeout_s = dispatcher.config.timeout_s if timeout_s is None else timeout(timeout_s)
     deadline = runtime.monotonic() + timeout_s
     dispatcher.budget.deposit(len(pieces))
     taken = dispatcher.assign(pieces) if work.writes else []

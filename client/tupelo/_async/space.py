@@ -15,12 +15,12 @@ from tupelo.errors import InvalidArgument
 from tupelo.pieces import Bulk
 from tupelo.results import Token, Written, WrittenMany
 from tupelo.retry import Failure
+from tupelo.seconds import timeout, ttl_ms
 from tupelo.writes import (
     MISSING,
     check_version,
     pairs,
     tokens_of,
-    ttl_ms,
     typed_pair,
     written,
     written_many,
@@ -95,7 +95,7 @@ class Space(SpaceReads[V]):
         key_bytes, partition = codec.locate(key, dispatcher.partitions)
         stored = codec.encode_value(value)
         lives_ms = 0 if ttl_s is None else ttl_ms(ttl_s)
-        deadline = monotonic() + (dispatcher.timeout_s if timeout_s is None else timeout_s)
+        deadline = monotonic() + (dispatcher.timeout_s if timeout_s is None else timeout(timeout_s))
         lane = dispatcher.lanes[partition]
         outcome = await lane.submit(
             kinds.PUT, partition, self.name, key_bytes, stored, lives_ms, 0, deadline

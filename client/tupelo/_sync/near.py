@@ -21,6 +21,7 @@ from tupelo.near import NearCache, NearStats, SpaceCache
 from tupelo.pieces import Bulk
 from tupelo.results import Versioned, Written, WrittenMany
 from tupelo.routing import RouteTable
+from tupelo.seconds import timeout
 from tupelo.writes import MISSING, check_version, hashable, typed_pair
 
 V = TypeVar("V")
@@ -133,6 +134,8 @@ class NearSpace(Space[V]):
 
     def get(self, key: Any, *, timeout_s: float | None = None, strict: bool = False) -> V | None:
         """The value of a key; None where there is no entry. From the near cache if it can."""
+        if timeout_s is not None:
+            timeout(timeout_s)
         codec = self._codec or self._resolve()
         key_bytes = codec.encode_key(key)
         if self._serves and not strict:
@@ -146,6 +149,8 @@ class NearSpace(Space[V]):
         self, key: Any, *, timeout_s: float | None = None, strict: bool = False
     ) -> Versioned[V] | None:
         """The value of a key with its version, as `get` finds it."""
+        if timeout_s is not None:
+            timeout(timeout_s)
         codec = self._codec or self._resolve()
         if self._serves and not strict:
             slot = self._cache.lookup(codec.encode_key(key), monotonic())
@@ -159,6 +164,8 @@ class NearSpace(Space[V]):
 
     def contains(self, key: Any, *, timeout_s: float | None = None, strict: bool = False) -> bool:
         """Whether there is an entry of the key, as `get` finds it. It fills nothing."""
+        if timeout_s is not None:
+            timeout(timeout_s)
         codec = self._codec or self._resolve()
         key_bytes = codec.encode_key(key)
         if self._serves and not strict:
@@ -174,6 +181,8 @@ class NearSpace(Space[V]):
     ) -> dict[Any, V]:
         """The values of many keys, without those that have no entry: what the near cache has from
         there, the rest from the grid. It fills nothing."""
+        if timeout_s is not None:
+            timeout(timeout_s)
         codec = self._codec or self._resolve()
         asked = {codec.encode_key(key): key for key in map(hashable, keys)}
         found: dict[Any, V] = {}

@@ -17,6 +17,7 @@ from tupelo.errors import InvalidArgument
 from tupelo.pages import Place, decode_place, encode_place
 from tupelo.pieces import Ask, Asking, combined_error, decode_page
 from tupelo.results import Item
+from tupelo.seconds import timeout
 
 V = TypeVar("V")
 
@@ -45,7 +46,7 @@ class Scan(Generic[V]):
         self._space = space
         self._load_codec = codec
         self._codec: SpaceCodec | None = None
-        self._timeout_s = timeout_s
+        self._timeout_s = None if timeout_s is None else timeout(timeout_s)
         self._next = decode_place(page_token)
         self._last: Place | None = self._next if page_token else None
         self._rows: deque[tuple[int, bytes, bytes, int]] = deque()

@@ -30,6 +30,7 @@ from tupelo.codec import (
 )
 from tupelo.errors import InvalidArgument, TooLarge
 from tupelo.schema import SpaceSchema
+from tupelo.seconds import is_seconds
 
 _NONE_DECODED: Final[Decoded] = {}
 _NO_WRITES: Final[dict[bytes, Write]] = {}
@@ -210,8 +211,10 @@ class Space(Generic[E]):
     def _deadline(self, context: CommandContext, ttl_s: float | None) -> int:
         if ttl_s is None:
             ttl_ms = self.schema.ttl_ms
-        elif ttl_s >= 0 and math.isfinite(ttl_s):
+        elif is_seconds(ttl_s):
             ttl_ms = math.ceil(ttl_s * 1000)
+        elif ttl_s == 0 and ttl_s is not False:
+            ttl_ms = 0
         else:
             raise InvalidArgument(f"ttl_s is seconds to live, 0 for ever; not {ttl_s!r}")
         return context.now_ms + ttl_ms if ttl_ms else 0
