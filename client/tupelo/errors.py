@@ -61,6 +61,7 @@ class ResultCode(IntEnum):
     SHUTTING_DOWN = 30
     OUTCOME_UNKNOWN = 64
     NOT_PERSISTED = 65
+    ANSWER_FULL = 66
 
 
 class TupeloError(Exception):
@@ -255,6 +256,7 @@ _CLASSES: Final[dict[int, type[TupeloError]]] = {
     ResultCode.SHUTTING_DOWN: ShuttingDown,
     ResultCode.OUTCOME_UNKNOWN: OutcomeUnknown,
     ResultCode.NOT_PERSISTED: NotPersisted,
+    ResultCode.ANSWER_FULL: OutcomeUnknown,
 }
 
 

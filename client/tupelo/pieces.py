@@ -34,7 +34,7 @@ Failed = tuple["Piece", Failure]
 class Piece:
     """One partition's part. `token` is None for reads; `error` is set when it is given up."""
 
-    __slots__ = ("attempts", "error", "partition", "size_bytes", "token")
+    __slots__ = ("attempts", "error", "parent", "partition", "size_bytes", "token")
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
@@ -42,6 +42,16 @@ class Piece:
         self.token: Token | None = None
         self.error: TupeloError | None = None
         self.attempts: Attempts | None = None
+        self.parent: Piece | None = None
+
+    def give_up(self, error: TupeloError) -> None:
+        self.error = error
+        if self.parent is not None:
+            self.parent.give_up(error)
+
+    def smaller(self, failure: Failure) -> Sequence[Piece]:
+        """What to ask for instead, after its answer had no room."""
+        return (self,)
 
     @property
     def operations(self) -> int:
@@ -67,6 +77,20 @@ class Group(Piece):
     @property
     def operations(self) -> int:
         return len(self.entries)
+
+    def smaller(self, failure: Failure) -> Sequence[Piece]:
+        """Halves of a read: nobody knows beforehand how large the values are."""
+        if failure.code != ResultCode.ANSWER_FULL or self.token is not None:
+            return (self,)
+        items = list(self.entries.items())
+        middle = (len(items) + 1) // 2
+        halves: list[Piece] = []
+        for some in (items[:middle], items[middle:]):
+            if some:
+                half = Group(self.partition, dict(some), self.size_bytes // 2)
+                half.parent, half.attempts, half.found = self, self.attempts, self.found
+                halves.append(half)
+        return halves
 
 
 class Ask(Piece):
@@ -157,7 +181,7 @@ class Bulk(Work):
             answers = zip(versions, values or [b""] * total, strict=True)
             for group in pieces:
                 rows = zip(group.entries, answers, strict=False)
-                group.found = [(key, value) for key, (version, value) in rows if version]
+                group.found += [(key, value) for key, (version, value) in rows if version]
             return
         epochs, copies = bulk.epochs[:], bulk.copies
         if not len(versions) == len(epochs) == len(copies) == count:

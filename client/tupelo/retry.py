@@ -82,6 +82,7 @@ _VERDICTS: Final = {
     ResultCode.SHUTTING_DOWN: Verdict.REROUTE,
     ResultCode.SESSION_EXPIRED: Verdict.RESESSION,
     ResultCode.OUTCOME_UNKNOWN: Verdict.REROUTE,
+    ResultCode.ANSWER_FULL: Verdict.AGAIN,
     NOT_SENT: Verdict.REROUTE,
 }
 
@@ -177,10 +178,12 @@ class Attempts:
             raise self._error(failure, "")
         attempt, self.made = self.made, self.made + 1
         step, self._step = self._step, self._step + 1
-        sent = failure.code not in (NOT_SENT, ResultCode.PARTITION_LOST)
+        # What had no room in an answer is no load that was in vain: others took the room.
+        full = failure.code == ResultCode.ANSWER_FULL
+        sent = failure.code not in (NOT_SENT, ResultCode.PARTITION_LOST) and not full
         if sent and not self._budget.spend(now):
             raise self._error(failure, "the client's retry budget is spent")
-        quick = verdict is Verdict.RESESSION or (moved and attempt == 0)
+        quick = full or verdict is Verdict.RESESSION or (moved and attempt == 0)
         delay_s = 0.0
         if not quick:
             growth = MOVING_GROWTH if verdict is Verdict.REROUTE else 2.0

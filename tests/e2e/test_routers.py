@@ -7,10 +7,12 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from typing import Literal
 
 import grpc
 import pytest
 import tupelo
+import tupelo.sync
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tupelo.codec import encode_key, partition_of
 from tupelo.v1 import data_pb2 as pb
@@ -78,6 +80,28 @@ def test_pages_and_repeated_calls_go_on_through_another_router(grid: Grid) -> No
     assert sorted(seen) == sorted(encode_key(f"p{number}") for number in range(50))
     one.close()
     two.close()
+
+
+@pytest.mark.parametrize("routing", ["smart", "router"])
+async def test_values_that_no_message_holds_together_are_read_together(
+    grid: Grid, routing: Literal["smart", "router"]
+) -> None:
+    values = {f"large-{number}": f"{number:x}" * 3_000_000 for number in range(12)}
+    async with tupelo.connect(grid.address, routing=routing) as client:
+        carts = client.space("carts")
+        for key, value in values.items():
+            await carts.put(key, value)
+        # In the frame of one of them, the answer to a write would be lost with theirs.
+        one, *found = await asyncio.gather(carts.put("small", 1), *map(carts.get, values))
+        assert one.version
+        assert found == list(values.values())
+        assert await carts.get_many(values) == values
+        scanned = {item.key: item.value async for item in carts.scan()}
+        assert values.items() <= scanned.items()
+    with tupelo.sync.connect(grid.address, routing=routing) as synchronous:
+        space = synchronous.space("carts")
+        assert space.get_many(values) == values
+        assert space.delete_many(values)
 
 
 async def test_a_router_dies_under_load_and_no_write_is_done_twice(grid: Grid) -> None:

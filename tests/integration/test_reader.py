@@ -95,6 +95,19 @@ async def test_a_load_has_the_rows_of_its_partitions_and_who_wrote_them(rig: Rig
     assert (await rig.store.cursors())[3] == (3, 101)
 
 
+async def test_a_space_that_was_declared_a_moment_ago_is_not_left_out(place: Place) -> None:
+    known: dict[str, SpaceSchema] = {}
+
+    async def newest() -> None:
+        known.update(SPACES)
+
+    async with serving(place, newest=newest) as rig:
+        rig.reader._schemas = lambda: known
+        await rig.fill(epoch=3)
+        chunks = await rig.load([1, 2], epochs=[5, 6])
+        assert {chunk.space for chunk in chunks if chunk.keys} >= {"docs"}
+
+
 async def test_who_held_a_partition_before_writes_no_more_once_it_is_loaded(rig: Rig) -> None:
     await rig.fill(epoch=3)
     await rig.load([1], epochs=[4])

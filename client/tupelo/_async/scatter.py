@@ -116,14 +116,14 @@ async def _decide(
                 piece.attempts, failure, dispatcher.moved(piece.partition, lane)
             )
         except TupeloError as error:
-            piece.error = error
+            piece.give_up(error)
             continue
         if decision.fresh and piece.token is not None:
             dispatcher.renew(piece.token, failure)
             renewed.append(piece)
         refresh = refresh or decision.refresh
         delay_s = max(delay_s, decision.delay_s)
-        again.append(piece)
+        again += piece.smaller(failure)
     if renewed:
         taken += dispatcher.assign(renewed)
     if refresh:

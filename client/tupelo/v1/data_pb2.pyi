@@ -48,6 +48,7 @@ class ResultCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RESULT_CODE_SHUTTING_DOWN: _ClassVar[ResultCode]
     RESULT_CODE_OUTCOME_UNKNOWN: _ClassVar[ResultCode]
     RESULT_CODE_NOT_PERSISTED: _ClassVar[ResultCode]
+    RESULT_CODE_ANSWER_FULL: _ClassVar[ResultCode]
 
 class PersistState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -93,6 +94,7 @@ RESULT_CODE_COMMAND_FAILED: ResultCode
 RESULT_CODE_SHUTTING_DOWN: ResultCode
 RESULT_CODE_OUTCOME_UNKNOWN: ResultCode
 RESULT_CODE_NOT_PERSISTED: ResultCode
+RESULT_CODE_ANSWER_FULL: ResultCode
 PERSIST_STATE_UNSPECIFIED: PersistState
 PERSIST_STATE_STORED: PersistState
 PERSIST_STATE_PENDING: PersistState

@@ -141,6 +141,11 @@ class Pending:
     def done(self) -> bool:
         return self.waits == 0
 
+    def values_bytes(self) -> int:
+        """Of all values in the answer."""
+        size = sum(map(len, self.values))
+        return size + sum(map(len, self.bulk.values)) if self.bulk is not None else size
+
     def fail(self, index: int, code: int, message: str = "", **fields: object) -> None:
         self.codes[index] = code
         if message:

@@ -272,7 +272,7 @@ class LocalDeployment:
 
     async def _stop_units(self, numbers: list[int]) -> None:
         stopping = [self._units.pop(number) for number in numbers]
-        timeout_s = self._config.drain_s + self._config.stop_timeout_s
+        timeout_s = 2 * self._config.drain_s + self._config.stop_timeout_s
         await asyncio.gather(*(unit.stop(timeout_s) for unit in stopping))
 
     async def _add_units(self, count: int) -> None:

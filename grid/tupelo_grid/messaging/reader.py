@@ -21,6 +21,7 @@ from tupelo.schema import SpaceSchema
 from tupelo.v1 import pump_pb2 as pb
 from tupelo.v1 import pump_pb2_grpc as pb_grpc
 
+from tupelo_grid.coordinator.port import StoreError as StateStoreError
 from tupelo_grid.core.table import MALFORMED
 from tupelo_grid.store.port import KeyRows, Row, Status, Store, StoreError
 
@@ -51,6 +52,8 @@ class DataReader(pb_grpc.DataReaderServicer):
         partitions: of the grid; a row's partition follows from its key.
         loads_max: calls of Load that read at the same time; the others wait their turn.
         on_their_way: says why the store does not have all yet that was sent to it; "": it has.
+        newest: brings `schemas` up to date before a load that is a partition's only source: the
+            rows of a space that was declared a moment ago would be left out for good.
     """
 
     def __init__(
@@ -61,8 +64,10 @@ class DataReader(pb_grpc.DataReaderServicer):
         grid_id: bytes,
         loads_max: int = 1,
         on_their_way: OnTheirWay | None = None,
+        newest: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self._on_their_way = on_their_way
+        self._newest = newest
         self._store = store
         self._schemas = schemas
         self._partitions = partitions
@@ -76,6 +81,12 @@ class DataReader(pb_grpc.DataReaderServicer):
         wanted = dict(zip(request.partitions, request.epochs, strict=False))
         if request.epochs and len(wanted) < len(request.partitions):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not one epoch a partition")
+        if request.epochs and self._newest is not None:
+            try:
+                await self._newest()
+            except StateStoreError as error:
+                text = f"the declared spaces cannot be read: {error}"
+                await context.abort(grpc.StatusCode.UNAVAILABLE, text)
         schemas = await self._stored_spaces(request.space, context)
         await self._turn(context)
         try:

@@ -152,6 +152,10 @@ class Router:
     def timeout_s(self) -> float:
         return self._config.request_timeout_s
 
+    @property
+    def message_bytes_max(self) -> int:
+        return self._config.message_bytes_max
+
     def send(self, address: str, batches: Sequence[OpBatch], left_s: float, size: int) -> Sent:
         """Raises Overloaded, ConnectionLost."""
         self.admission.send(address, size)

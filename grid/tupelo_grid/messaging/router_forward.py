@@ -23,6 +23,7 @@ from tupelo.v1.data_pb2 import BatchResult, ErrorDetail, OpBatch, SessionRequest
 
 from tupelo_grid.messaging.router_batch import Columns, Merger, Piece, settled
 from tupelo_grid.messaging.router_links import RouterRoutes
+from tupelo_grid.transport.answer_room import Room, bound
 from tupelo_grid.transport.route import RouteCache
 from tupelo_grid.transport.status import detail
 
@@ -44,6 +45,9 @@ class Way(Protocol):
     def timeout_s(self) -> float:
         """For batches that name no deadline."""
         ...
+
+    @property
+    def message_bytes_max(self) -> int: ...
 
     def send(self, address: str, batches: Sequence[OpBatch], left_s: float, size: int) -> Sent:
         """Raises Overloaded, ConnectionLost."""
@@ -152,13 +156,20 @@ class Forwarding:
         batches = self._request.batches
         firsts: Sequence[BatchResult | None] = self._first or [None] * len(batches)
         if len(batches) == 1:
-            return self._response([await self._carry_batch(batches[0], firsts[0])])
+            return self._merged([await self._carry_batch(batches[0], firsts[0])])
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._carry_batch(batch, first))
                 for batch, first in zip(batches, firsts, strict=True)
             ]
-        return self._response([task.result() for task in tasks])
+        return self._merged([task.result() for task in tasks])
+
+    def _merged(self, results: Sequence[BatchResult]) -> SessionResponse:
+        """Each unit's answer fits a message; all of them together need not."""
+        room = Room(self._way.message_bytes_max)
+        if sum([result.ByteSize() for result in results]) > room.bytes_max:
+            bound(results, self._request.batches, room)
+        return self._response(results)
 
     async def _carry_batch(self, batch: OpBatch, first: BatchResult | None) -> BatchResult:
         """`first`: the result of an attempt already made on the whole batch."""

@@ -73,6 +73,7 @@ async def run_messaging(
             # One connection is left for those who want single rows.
             config.store_read_connections_max - 1,
             on_their_way,
+            keeper.refresh,
         )
 
         def register(server: grpc.aio.Server) -> None:

@@ -21,6 +21,7 @@ from tupelo_grid.core.unit import Unit
 from tupelo_grid.runtime.disk import Journaling
 from tupelo_grid.runtime.names import Names
 from tupelo_grid.runtime.swapping import Swapper
+from tupelo_grid.transport.answer_room import Room, bound
 from tupelo_grid.transport.columns import Columns, to_batch, to_result
 from tupelo_grid.transport.replication import PeerConnections, PeerEvents
 from tupelo_grid.transport.route import RouteCache
@@ -182,7 +183,7 @@ class UnitShell:
         return self.unit.submit(to_batch(message, columns, faults, self._clock.now() + timeout_s))
 
     def _respond(self, call: Call) -> SessionResponse:
-        results, stale = [], False
+        results, stale, size = [], False, 0
         known = self._routes.response().table_version
         for message, answer in zip(call.request.batches, call.answers, strict=True):
             # 0: routed by no table at all, as row forms are; they have no use for ours.
@@ -191,7 +192,11 @@ class UnitShell:
                 stale = stale or answer.stale
                 # Each would keep the other, and the request, until the collector comes by.
                 answer.token = None
+                size += answer.values_bytes()
             results.append(answer if isinstance(answer, BatchResult) else to_result(answer))
+        room = Room(self._config.message_bytes_max)
+        if size > room.bytes_max:
+            bound(results, call.request.batches, room)
         return SessionResponse(
             request_id=call.request.request_id,
             results=results,
