@@ -242,8 +242,8 @@ class UnitProcess:
         await stack.enter_async_context(self._reader)
         stack.callback(self._keeper.subscribe(self._on_state))
         async with asyncio.TaskGroup() as tasks:
+            renewing = tasks.create_task(leasing.run(), name="lease")
             loops = [
-                tasks.create_task(leasing.run(), name="lease"),
                 tasks.create_task(shell.run_ticks(), name="ticks"),
                 tasks.create_task(self._loader.run(), name="loader"),
                 tasks.create_task(self._through.run(), name="read-through"),
@@ -256,7 +256,7 @@ class UnitProcess:
                 await self._move_away(leasing)
                 space.drain()
                 await server.stop(STOP_GRACE_S)
-                await self._persist(keeper)
+                await self._persist(keeper, renewing)
             for loop in loops:
                 loop.cancel()
 
@@ -279,15 +279,17 @@ class UnitProcess:
         except TimeoutError:
             log.warning("%d partitions could not be handed over in time", len(self.unit.primaries))
 
-    async def _persist(self, lease: LeaseKeeper) -> None:
+    async def _persist(self, lease: LeaseKeeper, renewing: asyncio.Task[None]) -> None:
         """Nothing is taken any more: brings the rest to the store, and takes leave.
 
-        The lease is given up in the same step, so that nobody waits for it.
+        The lease is given up in the same step, so that nobody waits for it; not renewed any more
+        then, or it might begin anew.
         """
         left = await self.pump.drain(self._config.drain_s)
         if left:
             log.warning("%d records have not reached the store", left)
         puts = await last_words(self._config, self.unit, self._schemas, drained=not left)
+        renewing.cancel()
         puts[lease_key(self._incarnation)] = encode(replace(lease.lease, nonce=FENCED))
         try:
             await self._store.txn([], puts)
