@@ -184,7 +184,8 @@ class Grid:
                 assert new.leaving in ("", *new.in_sync)
                 assert not new.primary or new.primary not in (new.next_primary, new.leaving)
             if old is None:
-                assert new.epoch == 1
+                assert new_view.grid is not None
+                assert new.epoch == new_view.grid.epoch_base + 1
                 continue
             gone = set(old.config.in_sync) - set(new.in_sync)
             assert gone <= self.seen_dead, "the controller took somebody out who may live"

@@ -314,3 +314,34 @@ def test_a_journal_that_is_gone_is_not_read() -> None:
     assert pump.next_frame(0.0, flush=True) is None
     pump.validate()
     assert pump.lag_records() == 0
+
+
+def test_a_store_that_lacks_only_no_ops_lacks_nothing() -> None:
+    """So an empty grid stops at once, and its status worries nobody, also without a store."""
+    source = FakeSource({3: 7})
+    source.commit(3, NOOP_RECORD)
+    pump = make(source)
+    pump.observe(0.0)
+    assert (pump.lag_records(), pump.lag_s(9.0), pump.lag_bytes()) == (0, 0.0, 0)
+    [lag] = pump.lags(9.0)
+    assert (lag.records, lag.known) == (0, True)
+    claimed(pump)
+    # They are sent all the same, so that the cursor moves on.
+    assert [batch.to_sequence for batch in send(pump).batches] == [1]
+    source.commit(3, put("a", "1"), NOOP_RECORD)
+    pump.observe(1.0)
+    assert pump.lag_records() == 3
+    assert pump.lag_s(9.0) == 9.0
+
+
+def test_what_cannot_be_looked_at_counts_as_changes() -> None:
+    source = FakeSource({3: 7, 4: 7, 5: 7})
+    for partition in (3, 4, 5):
+        source.commit(partition, *[NOOP_RECORD] * 9)
+    source.bases = {3: 5, 4: 8}
+    pump = make(source)
+    pump.observe(0.0)
+    # Trimmed away before the store was asked; more than is looked at.
+    assert {lag.partition: lag.records for lag in pump.lags(0.0)} == {3: 9, 4: 9, 5: 9}
+    answer(pump, send(pump), cursor=8)
+    assert {lag.partition: lag.records for lag in pump.lags(0.0)} == {3: 0, 4: 0, 5: 1}

@@ -6,8 +6,10 @@ import pytest
 from tupelo.schema import SpaceSchema
 from tupelo_grid.config import GridConfig
 from tupelo_grid.core import batch as kinds
+from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.table import (
     DRAINED_PREFIX,
+    EMPTY_PREFIX,
     STORED_PREFIX,
     PartitionState,
     decode_drained,
@@ -17,7 +19,7 @@ from tupelo_grid.core.table import (
     part_key,
 )
 from tupelo_grid.runtime import leaving
-from tupelo_grid.runtime.leaving import is_stored, last_words
+from tupelo_grid.runtime.leaving import is_empty, is_stored, last_words
 
 from tests.unit.controller_grid import Grid, started
 from tests.unit.test_core_unit import Cluster, one
@@ -159,3 +161,27 @@ async def test_when_nobody_can_tell_of_dead_letters_nothing_is_said() -> None:
     config = GridConfig(port=1, rpc_timeout_s=0.2)
     puts = await last_words(config, written("default").primary(0), SCHEMAS, drained=False)
     assert puts == {}
+
+
+async def test_the_mark_of_a_partition_that_nothing_was_ever_written_to() -> None:
+    cluster = Cluster(["a#1", "b#2"], partitions=1)
+    unit = cluster.primary(0)
+    config = GridConfig(port=1, rpc_timeout_s=0.2)
+    puts = await last_words(config, unit, SCHEMAS, drained=True)
+    assert decode_drained(puts[f"{EMPTY_PREFIX}{unit.me}"]) == {0: 1}
+    cluster.run(0, one(kinds.PUT, 0, value=b"v", op=1))
+    held = unit.replicas[0]
+    assert not is_empty(held)
+    cluster.run(0, one(kinds.DELETE, 0, op=2))
+    # Also when there is no entry any more: the store may have heard of it.
+    assert not held.entries()
+    assert not is_empty(held)
+    puts = await last_words(config, unit, SCHEMAS, drained=True)
+    assert f"{EMPTY_PREFIX}{unit.me}" not in puts
+
+
+def test_a_journal_that_does_not_begin_at_the_beginning_proves_nothing() -> None:
+    held = Partition(0)
+    assert is_empty(held)
+    held.begin_at(1, 1, 0)
+    assert not is_empty(held)

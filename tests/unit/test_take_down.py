@@ -6,6 +6,7 @@ import pytest
 from tupelo_grid.config import GridConfig
 from tupelo_grid.core.table import (
     DRAINED_PREFIX,
+    EMPTY_PREFIX,
     GRID_KEY,
     GridInfo,
     PartitionConfig,
@@ -55,6 +56,28 @@ async def test_a_grid_that_may_hold_more_than_the_store_is_kept(
     base, keys = await left(store)
     assert base == 0
     assert {part_key(n) for n in range(3)} <= keys
+
+
+@pytest.mark.parametrize(
+    ("empty", "again_empty"),
+    [
+        ({"a#1": {0: 1, 1: 2}, "b#2": {2: 3}}, True),
+        ({"a#1": {0: 1, 1: 2}}, False),
+        (
+            {"a#1": {0: 1, 1: 2, 2: 2}},
+            False,
+        ),  # it had another primary since, who says no such thing
+    ],
+)
+async def test_a_grid_that_nothing_was_ever_written_to_has_nothing_to_load(
+    empty: dict[str, dict[int, int]], again_empty: bool
+) -> None:
+    store = await grid({"a#1": {0: 1, 1: 2}, "b#2": {2: 3}})
+    await store.txn([], {f"{EMPTY_PREFIX}{n}": encode_drained(one) for n, one in empty.items()})
+    await take_down(store)
+    info = decode_grid((await store.read("")).entries[GRID_KEY].value)
+    assert (info.epoch_base, info.empty) == (3, again_empty)
+    assert await left(store) == (3, set())
 
 
 async def test_what_was_still_to_be_loaded_is_in_the_store() -> None:

@@ -188,7 +188,10 @@ def _add_repairs(commands: Any) -> None:
     promote = _add(
         commands, "promote", "repair.promote", "make a LOST partition serve again, at a price"
     )
-    promote.add_argument("partition", type=int, metavar="PARTITION")
+    promote.add_argument(
+        "partition", nargs="?", metavar="PARTITIONS", help="such as 17, 1-255 or 3,7,20-31"
+    )
+    promote.add_argument("--all-lost", action="store_true", help="all that are LOST now")
     promote.add_argument(
         "--to", default="", metavar="UNIT", help="default: the one with the longest journal"
     )

@@ -12,11 +12,14 @@ from typing import Any, Protocol
 import grpc
 from tupelo.v1 import admin_pb2 as pb
 
+from tupelo_grid.cli.lost import as_ranges, parse_ranges
 from tupelo_grid.cli.output import CliError, ExitCode, is_rich, say, say_warning, show_table
 from tupelo_grid.cli.rpc import admin_stub, as_cli_error, call
 from tupelo_grid.cli.settings import load_config
 from tupelo_grid.config import GridConfig
 
+SHOWN_MAX = 16
+"""Lines of one kind, where there may be one for each partition."""
 STEPS = {
     pb.RestartProgress.STEP_STOPPING: "hands its partitions over",
     pb.RestartProgress.STEP_STARTING: "starts again",
@@ -91,23 +94,83 @@ def _display() -> Iterator[Display]:
 
 
 def promote(options: argparse.Namespace) -> int:
-    """Says what may be lost, asks, and carries out what was shown."""
+    """Says what may be lost, asks once, and carries out what was shown."""
     config = _config(options)
     what = f"control ({config.control_address})"
-    if options.partition < 0:
-        raise CliError(ExitCode.USAGE, f"a partition's number is not negative: {options.partition}")
+    if options.all_lost == (options.partition is not None):
+        raise CliError(ExitCode.USAGE, "name partitions, such as 17 or 1-255, or give --all-lost")
+    numbers = parse_ranges(options.partition) if options.partition is not None else []
     with admin_stub(config.control_address) as stub:
-        request = pb.PromoteRequest(
-            partition=options.partition, to=options.to, from_store=options.from_store
-        )
-        plan = call(stub.Promote, request, options.timeout, what)
-        _show_plan(options.partition, plan)
-        if not options.yes and not _agreed():
+        if options.all_lost:
+            status = call(stub.Status, pb.StatusRequest(), options.timeout, what)
+            numbers = list(status.lost_partitions)
+            if not numbers:
+                say("no partition is LOST")
+                return ExitCode.OK
+        many = len(numbers) > 1
+        plans: list[tuple[pb.PromoteRequest, pb.PromoteResponse]] = []
+        refused: list[CliError] = []
+        for number in numbers:
+            request = pb.PromoteRequest(
+                partition=number, to=options.to, from_store=options.from_store
+            )
+            try:
+                plan = call(stub.Promote, request, options.timeout, what)
+            except CliError as error:
+                if not many or error.code is ExitCode.UNREACHABLE:
+                    raise
+                refused.append(error)
+                continue
+            plans.append((request, plan))
+        _show_refused(refused)
+        _show_plans(plans)
+        if not options.yes and not (plans and _agreed()):
             raise CliError(ExitCode.FAILED, "nothing was changed", "--yes agrees beforehand")
-        request.to, request.revision = plan.candidate, plan.revision
-        answer = call(stub.Promote, request, options.timeout, what)
-    say(f"{answer.candidate} is primary of partition {options.partition}", "green")
+        for request, plan in plans:
+            request.to, request.revision = plan.candidate, plan.revision
+            answer = call(stub.Promote, request, options.timeout, what)
+            if not many:
+                say(f"{answer.candidate} is primary of partition {request.partition}", "green")
+    if many:
+        say(f"{len(plans)} partitions have a primary again", "green")
+    if refused:
+        raise CliError(ExitCode.FAILED, f"{len(refused)} of {len(numbers)} were left as they are")
     return ExitCode.OK
+
+
+def _show_refused(refused: list[CliError]) -> None:
+    for error in refused[:SHOWN_MAX]:
+        say_warning(error.message)
+    if len(refused) > SHOWN_MAX:
+        say_warning(f"... and {len(refused) - SHOWN_MAX} more")
+
+
+def _show_plans(plans: list[tuple[pb.PromoteRequest, pb.PromoteResponse]]) -> None:
+    if len(plans) == 1:
+        request, plan = plans[0]
+        _show_plan(request.partition, plan)
+        return
+    for from_store, source in ((True, "the store has"), (False, "a living replica has")):
+        chosen = [(one.partition, plan) for one, plan in plans if one.from_store == from_store]
+        if not chosen:
+            continue
+        say(f"{len(chosen)} partitions begin anew with what {source}: ")
+        say("  " + as_ranges(number for number, _ in chosen))
+        # Of a partition that has nothing anywhere there may have been nothing to begin with.
+        held = sum(1 for _, plan in chosen if plan.store_cursor)
+        say(f"  the store has something of {held} of them")
+        behind = [
+            (number, plan.store_cursor, max(one.last_sequence for one in plan.candidates))
+            for number, plan in chosen
+            if plan.candidates
+        ]
+        if behind:
+            columns = ("partition", "in the store up to", "at a living replica up to")
+            show_table(columns, behind[:SHOWN_MAX])
+        say_warning(
+            "every later change of these partitions is lost, also if a unit that held it returns"
+            + ("; so is every entry of spaces that are not persisted" if from_store else "")
+        )
 
 
 def _show_plan(partition: int, plan: pb.PromoteResponse) -> None:

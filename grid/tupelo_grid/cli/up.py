@@ -5,21 +5,20 @@ from __future__ import annotations
 import argparse
 import os
 import select
-import signal
 import subprocess
 import time
-import types
 from pathlib import Path
 from typing import Any
 
-from tupelo_grid.cli.output import CliError, ExitCode, say, say_warning
+from tupelo_grid.cli.lost import Patience, lost_error
+from tupelo_grid.cli.output import CliError, ExitCode, say, say_error, say_warning
 from tupelo_grid.cli.settings import load_config, parse_setting, units_given
+from tupelo_grid.cli.starting import Interrupted, Signals, give_up, until_stopped
 from tupelo_grid.config import GridConfig, encode_config
 from tupelo_grid.deployment.child import (
     launched,
     parse_ready_line,
     process_command,
-    stop_processes,
 )
 from tupelo_grid.deployment.local import config_path
 from tupelo_grid.journal_files.folder import start_timeout_s
@@ -49,29 +48,52 @@ def up(options: argparse.Namespace) -> int:
     before = live_processes(config.data_dir)
     if "control" in before:
         return _already_up(before["control"], config)
-    process = start_control(config)
-    try:
-        until_ready(process, config)
-        status = _until_serving(process, config)
-        _create_spaces(config)
-    except BaseException:
-        _give_up(config, before)
-        raise
-    units = len(status.units)
-    say(f"ready in {time.monotonic() - started:.1f} s", "bold green")
+    with Signals() as signals:
+        process = start_control(config)
+        try:
+            signals.arm()
+            until_ready(process, config)
+            status = _until_serving(process, config)
+            _create_spaces(config)
+            signals.raising = False
+        except BaseException as error:
+            signals.raising = False
+            end = give_up(process, config, before, signals)
+            if isinstance(error, Interrupted):
+                raise CliError(ExitCode.FAILED, f"{error} while it was starting: {end}") from error
+            raise
+        lost = lost_error(status, config, options.detach)
+        _say_up(status, config, time.monotonic() - started, options.detach, lost)
+        if not options.detach:
+            return _stay(process, config, signals, ExitCode.FAILED if lost else ExitCode.OK)
+        if lost:
+            raise lost
+        return ExitCode.OK
+
+
+def _say_up(
+    status: Any, config: GridConfig, after_s: float, detach: bool, lost: CliError | None
+) -> None:
+    if lost:
+        say(f"started after {after_s:.1f} s, but not all of it serves", "bold yellow")
+    else:
+        say(f"ready in {after_s:.1f} s", "bold green")
     say(f'  clients    {config.messaging_address}   tupelo.connect("{config.messaging_address}")')
-    say(f"  units      {units}: " + ", ".join(unit.address for unit in status.units))
+    say(f"  units      {len(status.units)}: " + ", ".join(one.address for one in status.units))
     if config.routers:
         others = ", ".join(one.address for one in status.routers if one.id != "messaging")
         say(f"  routers    {config.routers}: {others}")
     say(f"  control    {config.control_address}")
     say(f"  data, logs {config.data_dir}")
     for warning in status.warnings:
-        say_warning(warning)
-    if options.detach:
+        if not lost or " LOST: " not in warning:
+            say_warning(warning)
+    if detach:
         say(f"  stop with  tupelo down --data-dir {_shown(config.data_dir)}")
-        return ExitCode.OK
-    return _stay(process, config)
+    else:
+        say("  stop with  Ctrl-C")
+        if lost:
+            say_error(lost)
 
 
 def make_data_dir(config: GridConfig) -> None:
@@ -164,13 +186,17 @@ def _until_serving(process: subprocess.Popen[bytes], config: GridConfig) -> Any:
     timeout_s = config.status_timeout_s * 5
     status = None
     loads = Loads(config.start_timeout_s)
+    patience = Patience(config)
     while time.monotonic() < deadline and process.poll() is None:
         asked = time.monotonic()
         # Control knows best what does not run; messaging is what clients come to.
         status = status_at(config.control_address, timeout_s)
         serving = status is not None and is_serving(status, config)
-        if serving and status_at(config.messaging_address, timeout_s) is not None:
-            return status
+        reached = serving and status_at(config.messaging_address, timeout_s) is not None
+        if reached and status is not None:
+            if patience.is_over(status.partitions.lost, time.monotonic()):
+                return status
+            deadline = max(deadline, patience.until)
         if status is not None:
             deadline = max(deadline, loads.look(status, time.monotonic()))
         # Every look costs all processes something. Where that takes long, they start first.
@@ -246,41 +272,21 @@ def _already_up(control: RunFile, config: GridConfig) -> int:
     return ExitCode.OK
 
 
-def _give_up(config: GridConfig, before: dict[str, RunFile]) -> None:
-    """Stops what this start has started, but never units that served before it."""
-    live = live_processes(config.data_dir).values()
-    ours = [run for run in live if before.get(run.name) != run]
-    control = [run for run in ours if run.role == "control"]
-    stop_processes(control, config.stop_timeout_s)
-    stop_processes([run for run in ours if run.role != "control"], config.stop_timeout_s)
-
-
-def _stay(process: subprocess.Popen[bytes], config: GridConfig) -> int:
-    """Until the grid is stopped, by a signal here or by `tupelo down` elsewhere."""
-    stops = 0
-
-    def on_signal(number: int, frame: types.FrameType | None) -> None:
-        nonlocal stops
-        stops += 1
-        if stops == 1:
-            process.terminate()
-        elif stops == 2:
-            # Whoever asks twice does not want to wait for the store.
-            for run in live_processes(config.data_dir).values():
-                os.kill(run.pid, signal.SIGKILL)
-
-    signal.signal(signal.SIGINT, on_signal)
-    signal.signal(signal.SIGTERM, on_signal)
-    say("  stop with  Ctrl-C")
-    said = False
-    while process.poll() is None:
-        if stops and not said:
-            said = True
-            say("draining to the store and stopping; once more stops at once and may lose data")
-        time.sleep(0.1)
-    if process.returncode == 0:
+def _stay(
+    process: subprocess.Popen[bytes], config: GridConfig, signals: Signals, code: ExitCode
+) -> int:
+    """Until the grid is stopped; `code` when that was in order."""
+    killed = until_stopped(process, config, signals)
+    if process.returncode == 0 and not killed:
         say("stopped", "green")
-        return ExitCode.OK
+        return code
+    if killed:
+        raise CliError(
+            ExitCode.FAILED,
+            "everything was stopped at once, before it had drained to the store",
+            "what the store did not have yet is lost, and partitions that had more than the store "
+            "are LOST at the next `tupelo up`, which says so and how to go on",
+        )
     raise CliError(
         ExitCode.FAILED,
         f"the control process ended with exit code {process.returncode}",

@@ -47,10 +47,12 @@ class ControllerLoop:
         config: GridConfig,
         clock: Clock,
         ask_lengths: AskLengths | None = None,
+        creates: bool = True,
     ) -> None:
         self._store = store
         self._clock = clock
         self._controller = Controller(ControllerSettings.of(config))
+        self._controller.creates = creates
         self._reader = ViewReader()
         self._tick_s = config.lease_s / TICKS_PER_LEASE
         self._ask_lengths = ask_lengths
@@ -63,6 +65,11 @@ class ControllerLoop:
         """Its process has ended; it is deposed at once, without waiting for its lease."""
         log.warning("%s has died", incarnation)
         self._controller.saw_death(incarnation)
+        self._wake.set()
+
+    def create(self) -> None:
+        """From now on partitions that are not there are created."""
+        self._controller.creates = True
         self._wake.set()
 
     def hold(self) -> None:

@@ -69,10 +69,16 @@ class ControllerSettings(msgspec.Struct, frozen=True):
 
 
 class Controller:
-    """Decides by what it is shown. Remembers only observations, which a restart may lose."""
+    """Decides by what it is shown. Remembers only observations, which a restart may lose.
+
+    Attributes:
+        creates: partitions that are not there are created. Not before the whole grid is known to
+            start: with a start that fails nothing is created, so that nothing can be lost.
+    """
 
     def __init__(self, settings: ControllerSettings) -> None:
         self._settings = settings
+        self.creates = True
         self._observer = LeaseObserver(settings.lease_s, settings.lease_margin)
         self._seen_dead: dict[str, None] = {}
         self._given_up = GivenUp(settings.learner_retry_s)
@@ -148,14 +154,14 @@ class Controller:
             for partition in range(view.grid.partitions)
             if partition not in view.parts and part_key(partition) not in view.malformed
         ]
-        if not missing or not members.placeable:
+        if not missing or not members.placeable or not self.creates:
             return []
         # Units start within moments of each other; those that never come are not waited for.
         waited = now - self._steady_since >= max(self._settings.settle_s, self._settings.lease_s)
         begun = bool(view.parts)
         if len(members.placeable) < self._settings.units and not waited and not begun:
             return []
-        return create(missing, targets, members, view.grid.epoch_base)
+        return create(missing, targets, members, view.grid)
 
     def _targets(
         self, partitions: int, backups: int, placeable: tuple[UnitInfo, ...]
@@ -188,7 +194,7 @@ def create(
     missing: Sequence[int],
     targets: Sequence[tuple[str, ...]],
     members: Members,
-    epoch_base: int = 0,
+    grid: GridInfo,
 ) -> list[Txn]:
     """The first configuration of partitions that never had one; their replicas are all empty.
 
@@ -204,7 +210,8 @@ def create(
         puts = {}
         for partition in chunk:
             holders = tuple(members.incarnations[unit] for unit in targets[partition])
-            first = PartitionConfig(epoch_base + 1, holders[0], holders, load=epoch_base > 0)
+            load = grid.epoch_base > 0 and not grid.empty
+            first = PartitionConfig(grid.epoch_base + 1, holders[0], holders, load=load)
             puts[part_key(partition)] = encode(first)
         conditions = [(part_key(partition), 0) for partition in chunk]
         txns.append(Txn(conditions, puts, (), f"create {len(chunk)} partitions"))

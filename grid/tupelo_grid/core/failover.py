@@ -17,6 +17,7 @@ from tupelo_grid.core.rejoin import without_behind
 from tupelo_grid.core.statestore import TXN_OPERATIONS_MAX, Txn
 from tupelo_grid.core.table import (
     DRAINED_PREFIX,
+    EMPTY_PREFIX,
     FENCED,
     STORED_PREFIX,
     Lease,
@@ -163,7 +164,7 @@ def forget_fenced(view: View) -> list[Txn]:
 
 
 def _keys_of(dead: str, view: View) -> list[str]:
-    words = [f"{prefix}{dead}" for prefix in (DRAINED_PREFIX, STORED_PREFIX)]
+    words = [f"{prefix}{dead}" for prefix in (DRAINED_PREFIX, STORED_PREFIX, EMPTY_PREFIX)]
     return [lease_key(dead), *(words if dead in view.words else ())]
 
 

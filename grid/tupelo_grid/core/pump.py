@@ -100,8 +100,7 @@ class Pump:
             self._claims[partition] = None
         committed = self._source.committed(partition)
         if committed > part.committed:
-            part.committed = committed
-            part.mark(now)
+            part.rise(committed, now, self._source, partition)
             self._enqueue(partition, part)
 
     def hurry(self, partitions: Iterable[int]) -> None:
@@ -362,11 +361,11 @@ class Pump:
             PartitionLag(
                 number,
                 part.epoch,
-                part.committed,
+                part.goal,
                 part.cursor,
                 self._bytes(number, part) if part.lag else 0,
                 part.lag_s(now),
-                part.phase is not Phase.UNCLAIMED,
+                part.known,
                 self.problems.get(number) or self.stopped.get(number, ""),
             )
             for number, part in sorted(self._parts.items())

@@ -7,11 +7,17 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from tupelo_grid.core.pump_port import PumpSource
+from tupelo_grid.core.records import NOOP
+
 MARKS_MAX: Final = 64
 """Points in time remembered per partition for the age of its backlog."""
 
 MARK_S: Final = 0.05
 """Commits within this time share a mark: the age of the backlog is exact to it."""
+
+NOOPS_MAX: Final = 8
+"""So many new records are looked at for whether all of them are no-ops."""
 
 
 class Phase(IntEnum):
@@ -24,10 +30,12 @@ class PartitionLag(NamedTuple):
     """What the store lacks of a partition.
 
     Attributes:
+        committed: the newest record, or `cursor` where only no-ops follow it.
         cursor: the store is known to have everything up to it.
         size: about how many bytes of the journal follow it.
         seconds: age of the oldest record that follows it; 0: none does.
-        known: the store has said where it stands; before that, `cursor` is 0 or an old one.
+        known: the store has said where it stands, or there is nothing that it could lack; before
+            that, `cursor` is 0 or an old one.
         problem: why nothing more is stored; "": nothing is wrong with this partition.
     """
 
@@ -48,24 +56,44 @@ class PartitionLag(NamedTuple):
 @dataclass(slots=True)
 class PartState:
     """Attributes: `flight`: position of the frame it is in, 0: none. `marks`: (when a record was
-    first seen, up to which sequence), oldest first."""
+    first seen, up to which sequence), oldest first. `changed`: every record after it is a no-op:
+    a store that lacks only such records lacks nothing."""
 
     epoch: int
     phase: Phase = Phase.UNCLAIMED
     cursor: int = 0
     committed: int = 0
+    changed: int = 0
     flight: int = 0
     marks: deque[tuple[float, int]] = field(default_factory=deque)
 
     @property
     def lag(self) -> int:
-        return max(0, self.committed - self.cursor) if self.phase is not Phase.FENCED else 0
+        return self.goal - self.cursor if self.phase is not Phase.FENCED else 0
+
+    @property
+    def goal(self) -> int:
+        """The store has all that matters when its cursor is there."""
+        return self.committed if self.changed > self.cursor else self.cursor
+
+    @property
+    def known(self) -> bool:
+        return self.phase is not Phase.UNCLAIMED or not self.changed
 
     def lag_s(self, now: float) -> float:
-        return max(0.0, now - self.marks[0][0]) if self.marks else 0.0
+        behind = self.marks and self.changed > self.cursor
+        return max(0.0, now - self.marks[0][0]) if behind else 0.0
 
-    def mark(self, now: float) -> None:
-        """`committed` has risen."""
+    def rise(self, committed: int, now: float, source: PumpSource, partition: int) -> None:
+        """`committed` is higher than it was. What cannot be looked at counts as changes."""
+        base = source.base(partition)
+        after = max(self.committed, base)
+        if self.committed < base:
+            self.changed = base
+        new = source.read(partition, after, NOOPS_MAX)
+        if len(new) < committed - after or any(record[0] != NOOP for _, record in new):
+            self.changed = committed
+        self.committed = committed
         marks = self.marks
         if marks and (now - marks[-1][0] < MARK_S or len(marks) >= MARKS_MAX):
             marks[-1] = (marks[-1][0], self.committed)

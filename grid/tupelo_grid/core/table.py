@@ -7,6 +7,7 @@ Keys of the state store (values are JSON):
     lease/<incarnation>     Lease
     drained/<incarnation>   {partition: epoch}: it stopped as their primary, all in the store
     stored/<incarnation>    likewise, and nothing acknowledged is anywhere else
+    empty/<incarnation>     likewise, and nothing was ever written to them
     space/<name>            tupelo.schema.SpaceSchema
     command/<name>          what a processing unit says of its command
     next_incarnation        decimal counter
@@ -27,6 +28,7 @@ PART_PREFIX = "part/"
 LEASE_PREFIX = "lease/"
 DRAINED_PREFIX = "drained/"
 STORED_PREFIX = "stored/"
+EMPTY_PREFIX = "empty/"
 SPACE_PREFIX = "space/"
 COMMAND_PREFIX = "command/"
 NEXT_INCARNATION_KEY = "next_incarnation"
@@ -42,7 +44,8 @@ class GridInfo(msgspec.Struct, frozen=True):
 
     `epoch_base`: partitions begin with the epoch above it. After a clean shutdown, when every entry
     is in the store and the table is taken down, it holds the highest epoch there was; above 0, new
-    partitions are loaded from the store.
+    partitions are loaded from the store. Unless it is `empty`: then nothing was ever written to any
+    of them, the store may never have heard of the grid, and they begin as in a new grid.
 
     `grid_id` is 16 random bytes in hex, made once; `format`: the version of these structures.
     """
@@ -53,6 +56,7 @@ class GridInfo(msgspec.Struct, frozen=True):
     min_in_sync: int = 1
     format: int = 1
     epoch_base: int = 0
+    empty: bool = False
 
 
 class PartitionState(StrEnum):

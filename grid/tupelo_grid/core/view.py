@@ -10,6 +10,7 @@ from tupelo_grid.core.placement import UnitInfo
 from tupelo_grid.core.statestore import KeyValue, Snapshot
 from tupelo_grid.core.table import (
     DRAINED_PREFIX,
+    EMPTY_PREFIX,
     GRID_KEY,
     LEASE_PREFIX,
     MALFORMED,
@@ -81,7 +82,7 @@ class ViewReader:
                 elif key.startswith(STORED_PREFIX):
                     for partition, epoch in decode_drained(kv.value).items():
                         stored.setdefault(partition, set()).add(epoch)
-                if key.startswith((STORED_PREFIX, DRAINED_PREFIX)):
+                if key.startswith((STORED_PREFIX, DRAINED_PREFIX, EMPTY_PREFIX)):
                     words.add(key.partition("/")[2])
             except MALFORMED:
                 malformed.append(key)

@@ -131,9 +131,20 @@ class LocalDeployment:
             await self._detach(self._supervisors())
             return
         if error is not None and not self._was_ready:
-            # What was there before this process is not its to stop.
-            await self._detach([s for s in self._supervisors() if s.name in self._adopted])
+            await self._give_up_start()
+            return
         await self.shutdown(self._config.drain_s if self._was_ready else 0.0)
+
+    async def _give_up_start(self) -> None:
+        """What was there before this process is not its to stop, and goes on. A unit that was
+        started beside it may have been given partitions, and hands them over first."""
+        before = [s for s in self._supervisors() if s.name in self._adopted]
+        if before:
+            log.info("these go on: %s", ", ".join(supervisor.name for supervisor in before))
+            started = [n for n in self._units if unit_name(n) not in self._adopted]
+            await self._stop_units(started)
+            await self._detach(before)
+        await self.shutdown(0.0)
 
     async def ready(self) -> None:
         """Until every child was ready once. Raises FatalStartError for the first that cannot."""

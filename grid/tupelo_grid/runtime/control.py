@@ -58,7 +58,8 @@ async def run_control(
             await take_down(store, again=True)
             stack.push_async_callback(take_down, store)
         log.info("grid %s: %d partitions, %d backups", grid.grid_id, grid.partitions, grid.backups)
-        controller = ControllerLoop(store, config, MachineClock(), LengthsAsker(config))
+        asker = LengthsAsker(config)
+        controller = ControllerLoop(store, config, MachineClock(), asker, creates=False)
         deployment = LocalDeployment(config, controller.saw_death, on_shutdown=controller.hold)
         admin = GridAdmin(
             config,
@@ -81,9 +82,27 @@ async def run_control(
         await stack.enter_async_context(_running(controller))
         # Entered last: its processes need all of the above until they have drained and stopped.
         await stack.enter_async_context(deployment)
-        await deployment.ready()
+        if not await _ready_before(stop, deployment):
+            raise FatalStartError("stopped while it was starting", "what it had started is gone")
+        controller.create()
         announce({"address": config.control_address})
         await stop.wait()
+
+
+async def _ready_before(stop: asyncio.Event, deployment: LocalDeployment) -> bool:
+    """Whether all is ready, or somebody does not want it any more. Raises FatalStartError."""
+    ready = asyncio.create_task(deployment.ready(), name="deployment ready")
+    stopped = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        await asyncio.wait((ready, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if ready.done():
+            await ready
+            return True
+        return False
+    finally:
+        ready.cancel()
+        stopped.cancel()
+        await asyncio.gather(ready, stopped, return_exceptions=True)
 
 
 @asynccontextmanager

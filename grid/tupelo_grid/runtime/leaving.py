@@ -1,9 +1,10 @@
 """What a unit that stops leaves at the state store: which of its partitions are in the data store.
 
-Two marks, for two questions. `drained/<incarnation>`: the store has all that it will ever have of
-these; when every partition is named so, the grid as a whole may be taken down and loaded again
+Three marks, for three questions. `drained/<incarnation>`: the store has all that it will ever have
+of these; when every partition is named so, the grid as a whole may be taken down and loaded again
 (take_down). `stored/<incarnation>`: nothing at all that was acknowledged is missing there, so that
 each of these may be loaded again by itself, in a grid that goes on, if no other copy is left.
+`empty/<incarnation>`: nothing was ever written to these, so that there is nothing to load either.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from tupelo.schema import SpaceSchema
 from tupelo.v1 import admin_pb2, admin_pb2_grpc
 
 from tupelo_grid.config import GridConfig
+from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.primary import Primary
-from tupelo_grid.core.table import DRAINED_PREFIX, STORED_PREFIX, encode_drained
+from tupelo_grid.core.records import NOOP
+from tupelo_grid.core.table import DRAINED_PREFIX, EMPTY_PREFIX, STORED_PREFIX, encode_drained
 from tupelo_grid.core.unit import Unit
 from tupelo_grid.runtime.servers import open_channel
 
@@ -34,11 +37,22 @@ async def last_words(
     if drained:
         epochs = {number: one.epoch for number, one in ready.items()}
         puts[f"{DRAINED_PREFIX}{unit.me}"] = encode_drained(epochs)
+        empty = {number: one.epoch for number, one in ready.items() if is_empty(one.partition)}
+        if empty:
+            puts[f"{EMPTY_PREFIX}{unit.me}"] = encode_drained(empty)
     stored = {number: one.epoch for number, one in ready.items() if is_stored(one, schemas)}
     # What is on a disk comes back from there.
     if stored and config.durability == "memory" and await _no_letters(config):
         puts[f"{STORED_PREFIX}{unit.me}"] = encode_drained(stored)
     return puts
+
+
+def is_empty(partition: Partition) -> bool:
+    """Whether nothing was ever written to it: its journal is whole, and has only no-ops in it."""
+    journal = partition.journal
+    if journal.base or partition.spilled is not None or partition.entries():
+        return False
+    return all(record[0] == NOOP for record in journal.read(0, journal.last))
 
 
 def is_stored(primary: Primary, schemas: Mapping[str, SpaceSchema]) -> bool:

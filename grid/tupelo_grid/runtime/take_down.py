@@ -1,11 +1,13 @@
 """Taking the table down after a clean shutdown, so that the next start loads from the store.
 
 A unit that has stopped serving, and whose every change is in the store then, says so under
-`drained/<incarnation>`: JSON of the partitions it is primary of and their epochs. When every
+`drained/<incarnation>`: JSON of the partitions it is primary of and their epochs; and under
+`empty/<incarnation>` those of them that nothing was ever written to. When every
 partition is named so with the epoch it still has, nothing is in memory only; the partitions are
 forgotten, and the grid remembers the highest epoch there was. So are those that were still to be
-loaded when a cold start was broken off. Whatever else happened, a partition keeps its members, and
-is LOST until one of them returns.
+loaded when a cold start was broken off. A grid all of whose partitions are empty begins so again,
+also with a store that has never heard of it. Whatever else happened, a partition keeps its members,
+and is LOST until one of them returns.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from tupelo_grid.coordinator.port import StateStore, StoreError
 from tupelo_grid.core.statestore import TXN_OPERATIONS_MAX, Snapshot
 from tupelo_grid.core.table import (
     DRAINED_PREFIX,
+    EMPTY_PREFIX,
     GRID_KEY,
     LEASE_PREFIX,
     PART_PREFIX,
@@ -58,8 +61,16 @@ async def _mark(store: StateStore, again: bool) -> bool:
         if left and not again:
             log.warning("%d partitions were not drained to the store; they are kept", left)
         return False
+    empty: set[tuple[int, int]] = set()
+    for key in _keys(snapshot, EMPTY_PREFIX):
+        empty |= decode_drained(snapshot.entries[key].value).items()
     entry = snapshot.entries[GRID_KEY]
-    grid = msgspec.structs.replace(decode_grid(entry.value), epoch_base=max(epochs.values()))
+    known = decode_grid(entry.value)
+    grid = msgspec.structs.replace(
+        known,
+        epoch_base=max(epochs.values()),
+        empty=len(epochs) == known.partitions and epochs.items() <= empty,
+    )
     result = await store.txn([(GRID_KEY, entry.revision)], {GRID_KEY: encode(grid)})
     return result.succeeded
 
@@ -77,7 +88,7 @@ async def finish(store: StateStore) -> None:
         if decode_config(snapshot.entries[key].value).epoch <= base
     ]
     if gone:
-        for prefix in (LEASE_PREFIX, DRAINED_PREFIX, STORED_PREFIX):
+        for prefix in (LEASE_PREFIX, DRAINED_PREFIX, STORED_PREFIX, EMPTY_PREFIX):
             gone += _keys(snapshot, prefix)
     for start in range(0, len(gone), TXN_OPERATIONS_MAX):
         await store.txn([], {}, gone[start : start + TXN_OPERATIONS_MAX])
