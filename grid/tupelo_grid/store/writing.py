@@ -20,6 +20,11 @@ from tupelo_grid.store.registry import Registry, SpaceTable
 ERROR_TEXT_MAX: Final = 1000
 """Characters of a dead letter's error that are kept."""
 
+# Asked in each transaction, so it is made once: with the partitions it is made anew each time.
+_ANY_LIVE: Final = (
+    sa.select(tables.dead_letters.c.version).where(tables.dead_letters.c.superseded == 0).limit(1)
+)
+
 Placed = tuple[Change, int]  # a change and its partition
 Write = Callable[[sa.Connection, Rows], None]
 
@@ -245,6 +250,8 @@ class _Rows:
     def _supersede(self, changes: Sequence[Placed]) -> None:
         """Marks older dead letters of the keys: what is newer must not be undone by them, be it
         stored or itself put aside."""
+        if self._connection.execute(_ANY_LIVE).first() is None:
+            return
         c = tables.dead_letters.c
         partitions = sorted({partition for _, partition in changes})
         live = sa.select(c.space, c.key, c.version).where(
