@@ -38,6 +38,11 @@ def prepare(
     command: Command[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Prepared:
     """Raises InvalidArgument where arguments are missing or unknown, or cannot be carried."""
+    if not isinstance(command, Command):
+        raise InvalidArgument(
+            'a command is given by its name, "unit.function", or as the function that '
+            f"`@unit.command` declared, not as {command!r:.100}"
+        )
     arguments, route = command.encode_call(args, kwargs)
     return Prepared(
         name=command.name,
@@ -63,12 +68,19 @@ def prepare_by_name(
             f"no unit of the grid has a command {name!r}; check the name (unit.command), "
             "or give route=... where the grid is older than that"
         )
+    if not isinstance(arguments, Mapping):
+        raise InvalidArgument(f"arguments are a mapping by name, not {arguments!r:.100}")
     names = info.route if info else ()
+    try:
+        packed = encode_value(dict(arguments))
+    except InvalidArgument as error:
+        why = error.message.removeprefix("the value cannot be stored: ")
+        raise InvalidArgument(f"{name}: an argument cannot be sent as MessagePack: {why}") from None
     return Prepared(
         name=name,
         route=encode_key(route) if route is not None else route_bytes(name, names, arguments),
         read_only=info.read_only if info else False,
-        arguments=encode_value(dict(arguments)),
+        arguments=packed,
     )
 
 

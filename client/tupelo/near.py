@@ -12,6 +12,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from tupelo.seconds import is_seconds
+
 NEVER: Final = float("-inf")
 FOREVER: Final = float("inf")
 
@@ -39,9 +41,12 @@ class NearCache(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     absent: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("entries_max", "bytes_max", "staleness_max_s"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
+        for name in ("entries_max", "bytes_max"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+                raise ValueError(f"{name} must be above 0, not {value!r}")
+        if not is_seconds(self.staleness_max_s):
+            raise ValueError(f"staleness_max_s must be above 0, not {self.staleness_max_s!r}")
 
 
 class NearStats(msgspec.Struct, frozen=True):

@@ -26,6 +26,8 @@ def encode_place(place: Place) -> str:
 
 def decode_place(token: str) -> Place:
     """The start of everything for "". Raises InvalidArgument for what is no token."""
+    if token.__class__ is not str:
+        raise InvalidArgument(f"a page token is a str, not {token!r:.100}")
     if not token:
         return Place(0, b"")
     try:

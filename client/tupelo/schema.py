@@ -7,9 +7,11 @@ under `space/<name>`, and read by units, routers, SDKs and the data writer.
 from __future__ import annotations
 
 import re
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
+
+from tupelo.errors import InvalidArgument
 
 FieldType = Literal[
     "int", "float", "str", "bytes", "bool", "datetime", "date", "decimal", "uuid", "json"
@@ -139,6 +141,14 @@ def _is_identifier(name: str) -> bool:
     """What databases take as a name in quotation marks."""
     own = name.lower().startswith("tupelo_")
     return 0 < len(name.encode()) <= 63 and '"' not in name and min(name) >= " " and not own
+
+
+def schema_of(**settings: Any) -> SpaceSchema:
+    """A schema of what a caller gave. Raises InvalidArgument."""
+    try:
+        return msgspec.convert(settings, SpaceSchema)
+    except msgspec.ValidationError as error:
+        raise InvalidArgument(f"a space cannot be declared like that: {error}") from None
 
 
 def encode_schema(schema: SpaceSchema) -> bytes:

@@ -10,6 +10,8 @@ from tupelo.config import ClientConfig
 from tupelo.v1.admin_pb2_grpc import AdminStub
 from tupelo.v1.data_pb2_grpc import SpaceStub
 
+CLIENT_CLOSED: Final = "the client was closed; connect again"
+
 # The RPC's own limits and the peer's: the message cannot be delivered however often it is sent.
 _TOO_LARGE: Final = grpc.StatusCode.RESOURCE_EXHAUSTED
 
@@ -51,6 +53,11 @@ def describe(error: grpc.RpcError | BaseException) -> str:
     details = getattr(error, "details", None)
     if callable(code) and callable(details):
         status = code()
+        if status is grpc.StatusCode.UNIMPLEMENTED:
+            return (
+                "UNIMPLEMENTED: this is not the messaging port of a grid (7400 by default; "
+                f"`tupelo status` lists the routers): {details() or 'no details'}"
+            )
         return f"{status.name if status else 'UNKNOWN'}: {details() or 'no details'}"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 

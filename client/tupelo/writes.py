@@ -18,6 +18,22 @@ def hashable(key: Any) -> Any:
     return tuple(key) if key.__class__ is list else key
 
 
+def check_stored(codec: SpaceCodec) -> None:
+    """For who wants to wait for the store. Raises InvalidArgument where there is nothing to wait
+    for."""
+    if not codec.schema.persist:
+        raise InvalidArgument(
+            f"space {codec.name!r} is not stored (persist=False): no write to it reaches the store"
+        )
+
+
+def several(what: str, given: Any) -> Iterable[Any]:
+    """Raises InvalidArgument for what cannot be iterated over."""
+    if not isinstance(given, Iterable):
+        raise InvalidArgument(f"give an iterable of {what}, not {given!r:.100}")
+    return given
+
+
 def check_version(version: int) -> None:
     if version.__class__ is not int or version <= 0:
         raise InvalidArgument(f"a version is an int above 0, not {version!r}")
@@ -39,11 +55,11 @@ def typed_pair(codec: SpaceCodec, entry: Any, value: Any) -> tuple[Any, Any]:
 def pairs(codec: SpaceCodec, entries: Any) -> Iterable[tuple[Any, Any]]:
     key_of = codec.key_of
     if key_of is not None:
-        return [(key_of(entry), entry) for entry in entries]
+        return [(key_of(entry), entry) for entry in several("entries", entries)]
     if isinstance(entries, Mapping):
         return entries.items()
     pairs: list[tuple[Any, Any]] = []
-    for pair in entries:
+    for pair in several("(key, value) pairs", entries):
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise InvalidArgument(
                 f"space {codec.name!r} is untyped: give a mapping or (key, value) pairs, "

@@ -153,3 +153,48 @@ async def test_a_wrong_time_to_live_is_refused_by_every_write(
         with pytest.raises(InvalidArgument, match="ttl_s is a number of seconds above 0"):
             await call()
     assert frames(fake) == before
+
+
+async def test_waiting_for_the_store_of_a_space_that_is_not_stored(
+    fake: FakeGrid, grid: Grid
+) -> None:
+    space = await grid.create_space("carts", persist=False)
+    before = frames(fake)
+    for call in (
+        lambda: space.put("a", 1, write_through=True),
+        lambda: space.put_if_absent("a", 1, write_through=True),
+        lambda: space.replace("a", 1, write_through=True),
+        lambda: space.delete("a", write_through=True),
+        lambda: space.put_many({"a": 1}, write_through=True),
+        lambda: space.delete_many(["a"], write_through=True),
+    ):
+        with pytest.raises(InvalidArgument, match=r"not stored \(persist=False\)"):
+            await call()
+    assert frames(fake) == before
+
+
+async def test_what_is_no_space_no_command_and_no_iterable(fake: FakeGrid, grid: Grid) -> None:
+    anything: Any = grid
+    space: Any = grid.space("default")
+    for wrong in (None, 3):
+        with pytest.raises(InvalidArgument, match="a space is given by its name"):
+            anything.space(wrong)
+        with pytest.raises(InvalidArgument, match="a command is given by its name"):
+            await anything.call(wrong)
+        for bulk in (space.put_many, space.get_many, space.delete_many, grid.space(stock).put_many):
+            with pytest.raises(InvalidArgument, match="give an iterable of"):
+                await bulk(wrong)
+    with pytest.raises(InvalidArgument, match="near_cache is a tupelo"):
+        anything.space("default", near_cache=True)
+    with pytest.raises(InvalidArgument, match="min_in_sync"):
+        await anything.create_space("x", min_in_sync=9)
+    with pytest.raises(InvalidArgument, match="cannot be declared like that"):
+        await anything.create_space(None)
+    with pytest.raises(InvalidArgument, match="page_size"):
+        space.scan(page_size="x")
+    with pytest.raises(InvalidArgument, match="page token"):
+        space.scan(page_token=3)
+    with pytest.raises(InvalidArgument, match="an argument cannot be sent as MessagePack"):
+        await grid.call("shop.take", route="tea", count=object())
+    with pytest.raises(InvalidArgument, match="a mapping by name"):
+        await anything.call_with("shop.take", 3, route="tea")

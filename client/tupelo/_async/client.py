@@ -28,9 +28,9 @@ from tupelo.codec import SpaceCodec, partition_of
 from tupelo.config import ClientConfig
 from tupelo.errors import ConnectionLost, InvalidArgument, RequestError
 from tupelo.near import NearCache
-from tupelo.schema import SpaceSchema, decode_schema, encode_schema
+from tupelo.schema import SpaceSchema, decode_schema, encode_schema, schema_of
 from tupelo.seconds import timeout, ttl_ms
-from tupelo.transport import admin_stub, describe
+from tupelo.transport import CLIENT_CLOSED, admin_stub, describe
 from tupelo.v1.admin_pb2 import CreateSpaceRequest, StatusRequest, StatusResponse
 from tupelo.writes import written
 
@@ -63,7 +63,10 @@ class Grid:
         self._near: Near | None = None
 
     async def open(self) -> Self:
-        """Fetches the partition table. Raises ConnectionLost after `connect_timeout_s`."""
+        """Fetches the partition table. Raises ConnectionLost after `connect_timeout_s`, and when
+        the client was closed."""
+        if self._dispatcher is not None:
+            self._open_dispatcher()
         if self._dispatcher is None:
             try:
                 await self._routes.first()
@@ -119,10 +122,17 @@ class Grid:
                 all fields where the space is typed.
         """
         dispatcher = self._open_dispatcher()
+        if near_cache is not None and not isinstance(near_cache, NearCache):
+            raise InvalidArgument(f"near_cache is a tupelo.NearCache(...), not {near_cache!r:.100}")
         if isinstance(space, str):
             declared = self._routes.table.spaces.get(space)
             codec = SpaceCodec(decode_schema(declared)) if declared else None
             name, entry_type = space, None
+        elif not isinstance(getattr(space, "schema", None), SpaceSchema):
+            raise InvalidArgument(
+                "a space is given by its name, or by what `unit.space(...)` gave a processing "
+                f"unit, not by {space!r:.100}"
+            )
         else:
             name, entry_type = space.schema.name, space.type
             codec = SpaceCodec(space.schema, entry_type)
@@ -243,8 +253,8 @@ class Grid:
             spill: whether writes are taken also while the store is away and the journals are full,
                 older ones waiting in files of the units; else they are refused (Overloaded).
         """
-        schema = SpaceSchema(
-            name,
+        schema = schema_of(
+            name=name,
             ttl_ms=0 if ttl_s is None else ttl_ms(ttl_s),
             persist=persist,
             coalesce=coalesce,
@@ -269,6 +279,7 @@ class Grid:
     async def _admin(self, method: str, request: Any, timeout_s: float | None) -> Any:
         """Asks the seeds in turn: routers and the control process serve Admin."""
         self._open_dispatcher()
+        self._routes.check_home()
         timeout_s = self.config.timeout_s if timeout_s is None else timeout(timeout_s)
         problem = ""
         for seed in dict.fromkeys((self._routes.router, *self._routes.seeds)):
@@ -290,4 +301,6 @@ class Grid:
     def _open_dispatcher(self) -> Dispatcher:
         if self._dispatcher is None:
             raise ConnectionLost("the grid is not connected: enter or await what connect() gives")
+        if self._dispatcher.closed:
+            raise ConnectionLost(CLIENT_CLOSED)
         return self._dispatcher

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from tupelo._async.client import Grid
 from tupelo.config import ClientConfig
@@ -19,6 +19,15 @@ class Connecting:
 
     def __await__(self) -> Generator[Any, None, Grid]:
         return self._grid.open().__await__()
+
+    def __enter__(self) -> NoReturn:
+        raise TypeError(
+            "tupelo.connect() is asynchronous: write `async with tupelo.connect(...)`, or "
+            "`with tupelo.sync.connect(...)`"
+        )
+
+    def __exit__(self, *_: object) -> None:
+        """Never reached; without it, `with` would not ask `__enter__`."""
 
     async def __aenter__(self) -> Grid:
         return await self._grid.open()

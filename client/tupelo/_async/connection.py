@@ -17,6 +17,7 @@ import grpc.aio
 
 from tupelo._async.frames import Frame, Parcel, Part, Stream
 from tupelo._async.routes import RouteKeeper
+from tupelo._async.runtime import check_home
 from tupelo.batch import GarbledAnswer
 from tupelo.config import ClientConfig
 from tupelo.errors import ConnectionLost, DeadlineExceeded, Overloaded, TooLarge
@@ -75,6 +76,7 @@ class UnitConnection:
         Args:
             size_bytes: of the batches, if known; measured otherwise.
         """
+        check_home(self._loop)
         if self.closed:
             raise ConnectionLost(f"the connection to {self.address} is closed")
         if len(self._parcels) >= self.config.queue_batches_max:

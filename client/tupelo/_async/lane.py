@@ -9,7 +9,7 @@ from typing import Final
 from tupelo._async.connection import UnitConnection
 from tupelo._async.frames import Frame, Part
 from tupelo._async.routes import RouteKeeper
-from tupelo._async.runtime import Guard
+from tupelo._async.runtime import OTHER_LOOP, Guard
 from tupelo.batch import (
     Columns,
     Outcome,
@@ -27,12 +27,13 @@ from tupelo.batch import (
     unsent,
 )
 from tupelo.config import ClientConfig
-from tupelo.errors import Overloaded, ResultCode, TooLarge
+from tupelo.errors import Overloaded, RequestError, ResultCode, TooLarge
 from tupelo.retry import CLOSED, DEADLINE, NOT_SENT, Failure, RetryBudget, no_primary
 from tupelo.session import Sessions
 from tupelo.v1.data_pb2 import BatchResult, OpBatch
 
 _done: Final = asyncio.Future.done
+_running_loop: Final = asyncio.get_running_loop
 
 Waiter = asyncio.Future[Outcome | Failure]
 
@@ -162,6 +163,8 @@ class UnitLane(UnitConnection):
 
         Raises Overloaded when queue_ops_max operations wait already.
         """
+        if _running_loop() is not self._loop:
+            raise RequestError(OTHER_LOOP)
         waiter: Waiter = self._loop.create_future()
         if self.closed:
             waiter.set_result(Failure(CLOSED, f"the connection to {self.address} is closed"))

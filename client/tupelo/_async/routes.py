@@ -37,6 +37,11 @@ class RouteKeeper:
         self._guard = runtime.guard()
         self._asked_at = 0.0
         self._background = runtime.Background()
+        self._home: runtime.Home = None
+
+    def check_home(self) -> None:
+        """Raises RequestError where the client may not be used from here."""
+        runtime.check_home(self._home)
 
     @property
     def table(self) -> RouteTable:
@@ -90,6 +95,7 @@ class RouteKeeper:
         Callers at the same time share one round, and rounds keep `route_interval_s` apart: a call
         right after another round returns at once.
         """
+        self.check_home()
         asked_at = self._asked_at
         async with self._lock:
             if self._asked_at != asked_at:
@@ -130,6 +136,7 @@ class RouteKeeper:
 
     async def first(self) -> RouteTable:
         """Asks until there is a table. Raises ConnectionLost after `connect_timeout_s`."""
+        self._home = runtime.home()
         deadline = runtime.monotonic() + self.config.connect_timeout_s
         while not await self.refresh() or self._table is None:
             if runtime.monotonic() >= deadline:

@@ -10,21 +10,27 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc.aio
 
 from tupelo.codec import SpaceCodec
 from tupelo.config import ClientConfig
-from tupelo.errors import ConnectionLost
+from tupelo.errors import ConnectionLost, RequestError
 from tupelo.session import SESSION_RANDOM_BITS, session_id
 from tupelo.transport import channel_options
 from tupelo.v1.data_pb2 import BatchResult
+
+OTHER_LOOP: Final = (
+    "this client belongs to another event loop: connect within the loop (each asyncio.run makes a "
+    "new one), or use tupelo.sync.connect, which works from any thread"
+)
 
 Lock = asyncio.Lock
 Cancelled = asyncio.CancelledError
 Channel = grpc.aio.Channel
 Pending = asyncio.Future[list[BatchResult]]
+Home = asyncio.AbstractEventLoop | None
 Guard = AbstractContextManager[object]
 Answer = TypeVar("Answer")
 CodecLoader = Callable[[], Awaitable[SpaceCodec]]
@@ -63,6 +69,17 @@ async def answered(call: Awaitable[Answer]) -> Answer:
 
 async def wait(pending: Pending) -> list[BatchResult]:
     return await pending
+
+
+def home() -> Home:
+    """The loop that a client is opened on, and belongs to."""
+    return asyncio.get_running_loop()
+
+
+def check_home(loop: Home) -> None:
+    """Raises RequestError on another loop than the client's own."""
+    if loop is not None and asyncio.get_running_loop() is not loop:
+        raise RequestError(OTHER_LOOP)
 
 
 class News:

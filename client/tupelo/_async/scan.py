@@ -39,7 +39,7 @@ class Scan(Generic[V]):
     ) -> None:
         config = dispatcher.config
         self._limit = config.scan_page_size if page_size is None else page_size
-        if not 0 < self._limit <= config.frame_ops_max:
+        if self._limit.__class__ is not int or not 0 < self._limit <= config.frame_ops_max:
             raise InvalidArgument(f"page_size must be in 1..{config.frame_ops_max}")
         self._dispatcher = dispatcher
         self._space = space

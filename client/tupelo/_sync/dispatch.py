@@ -20,6 +20,7 @@ from tupelo.retry import CLOSED, Attempts, Decision, Failure, RetryBudget, Retry
 from tupelo.routing import RouteTable
 from tupelo.seconds import timeout
 from tupelo.session import Session, Sessions
+from tupelo.transport import CLIENT_CLOSED
 
 Lane = UnitLane | Nowhere
 
@@ -159,7 +160,7 @@ class Dispatcher:
     def decide(self, attempts: Attempts, failure: Failure, moved: bool) -> Decision:
         """What a failed attempt asks for. Raises the caller's error when that was the last one."""
         if self.closed:
-            failure = Failure(CLOSED, "the client was closed", {}, failure.maybe)
+            failure = Failure(CLOSED, CLIENT_CLOSED, {}, failure.maybe)
         return attempts.after(failure, runtime.monotonic(), runtime.chance(), moved=moved)
 
     def moved(self, partition: int, lane: Lane) -> bool:

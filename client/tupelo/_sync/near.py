@@ -22,7 +22,7 @@ from tupelo.pieces import Bulk
 from tupelo.results import Versioned, Written, WrittenMany
 from tupelo.routing import RouteTable
 from tupelo.seconds import timeout
-from tupelo.writes import MISSING, check_version, hashable, typed_pair
+from tupelo.writes import MISSING, check_version, hashable, several, typed_pair
 
 V = TypeVar("V")
 
@@ -79,7 +79,8 @@ class Near:
             self.follower.wrote(partition, epoch, sequence)
 
     def close(self) -> None:
-        self._routes.on_change.remove(self._follow)
+        if self._follow in self._routes.on_change:  # it may be closed twice
+            self._routes.on_change.remove(self._follow)
         self._links.close()
 
 
@@ -184,7 +185,7 @@ class NearSpace(Space[V]):
         if timeout_s is not None:
             timeout(timeout_s)
         codec = self._codec or self._resolve()
-        asked = {codec.encode_key(key): key for key in map(hashable, keys)}
+        asked = {codec.encode_key(key): key for key in map(hashable, several("keys", keys))}
         found: dict[Any, V] = {}
         missing: dict[bytes, Any] = {}
         now = monotonic()

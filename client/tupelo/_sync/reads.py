@@ -12,13 +12,14 @@ from tupelo._sync.runtime import monotonic
 from tupelo._sync.scan import Scan
 from tupelo._sync.scatter import scatter
 from tupelo.codec import SpaceCodec
-from tupelo.errors import InvalidArgument
+from tupelo.errors import ConnectionLost, InvalidArgument
 from tupelo.pieces import Ask, Asking, Bulk, Group, combined_error, decode_count, grouped
 from tupelo.results import Versioned
 from tupelo.retry import Failure
 from tupelo.schema import SpaceSchema, decode_schema
 from tupelo.seconds import timeout
-from tupelo.writes import hashable
+from tupelo.transport import CLIENT_CLOSED
+from tupelo.writes import hashable, several
 
 V = TypeVar("V")
 
@@ -89,7 +90,7 @@ class SpaceReads(Generic[V]):
         A key given as a list comes back as a tuple.
         """
         codec = self._codec or self._resolve()
-        asked = {codec.encode_key(key): key for key in map(hashable, keys)}
+        asked = {codec.encode_key(key): key for key in map(hashable, several("keys", keys))}
         located = codec.located_keys(asked.values(), self._dispatcher.partitions)
         groups = self._bulk(Bulk(kinds.GET, self.name, strict=strict), located, timeout_s)
         decode = codec.decode_entry
@@ -156,6 +157,8 @@ class SpaceReads(Generic[V]):
 
         A space nobody has declared is taken for untyped; the grid then answers UNKNOWN_SPACE.
         """
+        if self._dispatcher.closed:
+            raise ConnectionLost(CLIENT_CLOSED)
         routes = self._dispatcher.routes
         if self.name not in routes.table.spaces:
             routes.refresh()

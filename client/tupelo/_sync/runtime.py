@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import grpc
 
@@ -22,6 +22,7 @@ from tupelo.transport import channel_options
 from tupelo.v1.data_pb2 import BatchResult
 
 Channel = grpc.Channel
+Home: TypeAlias = object
 Guard = AbstractContextManager[object]
 Answer = TypeVar("Answer")
 CodecLoader = Callable[[], SpaceCodec]
@@ -34,6 +35,15 @@ class Pending(Protocol):
     """Batches on their way."""
 
     def result(self) -> list[BatchResult]: ...
+
+
+def home() -> Home:
+    """Any thread will do."""
+    return None
+
+
+def check_home(_: Home) -> None:
+    """Any thread will do."""
 
 
 def Lock() -> Guard:

@@ -12,15 +12,18 @@ from tupelo._sync.persist import wait_stored
 from tupelo._sync.reads import SpaceReads
 from tupelo._sync.runtime import monotonic
 from tupelo.codec import SpaceCodec
-from tupelo.errors import InvalidArgument
+from tupelo.errors import ConnectionLost
 from tupelo.pieces import Bulk
 from tupelo.results import Token, Written, WrittenMany
 from tupelo.retry import Failure
 from tupelo.seconds import timeout, ttl_ms
+from tupelo.transport import CLIENT_CLOSED
 from tupelo.writes import (
     MISSING,
+    check_stored,
     check_version,
     pairs,
+    several,
     tokens_of,
     typed_pair,
     written,
@@ -88,8 +91,15 @@ class Space(SpaceReads[V]):
             ttl_s: time to live in seconds; default: that of the space.
             write_through: returns only when the store has it, as in a space declared so; within
                 the same time. Raises NotPersisted otherwise: then it is in the grid nevertheless.
+                Not of a space that is not stored (InvalidArgument).
+
+        A typed entry must have the types of its fields. The values of an untyped space come back as
+        MessagePack has them: a tuple or set as a list, a date, Decimal or UUID as a str, a Struct
+        or dataclass as a dict. What must keep its type belongs into a typed space.
         """
         codec = self._codec or self._resolve()
+        if write_through:
+            check_stored(codec)
         if codec.key_of is not None or value is MISSING:
             key, value = typed_pair(codec, key, value)
         dispatcher = self._dispatcher
@@ -243,6 +253,8 @@ class Space(SpaceReads[V]):
             check_version(version)
             kind = kinds.DELETE_IF_VERSION
         codec = self._codec or self._resolve()
+        if write_through:
+            check_stored(codec)
         deadline = self._deadline(timeout_s)
         key_bytes, partition = codec.locate(key, self._dispatcher.partitions)
         outcome = self._dispatcher.run(
@@ -284,7 +296,7 @@ class Space(SpaceReads[V]):
     ) -> WrittenMany:
         """Removes many entries; keys without one are passed over. Errors as of `put_many`."""
         codec = self._codec or self._resolve()
-        located = codec.located_keys(keys, self._dispatcher.partitions)
+        located = codec.located_keys(several("keys", keys), self._dispatcher.partitions)
         work = Bulk(kinds.DELETE, self.name)
         return self._write_many(codec, work, located, timeout_s, write_through)
 
@@ -301,8 +313,9 @@ class Space(SpaceReads[V]):
         in either case.
         """
         codec = self._codec or self._resolve()
-        if not codec.schema.persist:
-            raise InvalidArgument(f"space {self.name!r} is not stored (persist=False)")
+        check_stored(codec)
+        if self._dispatcher.closed:
+            raise ConnectionLost(CLIENT_CLOSED)
         wait_stored(self._dispatcher, tokens_of(write), self._deadline(timeout_s))
 
     # Helpers.
@@ -318,6 +331,8 @@ class Space(SpaceReads[V]):
         write_through: bool,
     ) -> Written | None:
         codec = self._codec or self._resolve()
+        if write_through:
+            check_stored(codec)
         if codec.key_of is not None or value is MISSING:
             key, value = typed_pair(codec, key, value)
         key_bytes, partition = codec.locate(key, self._dispatcher.partitions)
@@ -340,6 +355,8 @@ class Space(SpaceReads[V]):
         timeout_s: float | None,
         write_through: bool,
     ) -> WrittenMany:
+        if write_through:
+            check_stored(codec)
         deadline = self._deadline(timeout_s)
         done = written_many(self._bulk(work, located, timeout_s))
         if write_through or codec.schema.write_through:

@@ -24,6 +24,7 @@ from tupelo.errors import InvalidArgument, ResultCode
 from tupelo.session import Session, Sessions
 from tupelo.v1 import data_pb2 as pb
 from tupelo.v1.data_pb2_grpc import SpaceServicer
+from tupelo.writes import check_stored
 
 from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.keeper import GridState
@@ -130,6 +131,8 @@ class RowServicer(SpaceServicer):
     async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.WriteResponse:
         codec = self._codec()
         space = codec.space(request.space)
+        if request.write_through:
+            check_stored(space)
         place = codec.place(space, request.key, request.key_json, any_type=True)
         kind = kinds.DELETE_IF_VERSION if request.expected_version else kinds.DELETE
         batch = self._batch(kind, request.space, place, b"", context)
@@ -208,8 +211,11 @@ class RowServicer(SpaceServicer):
         self, kind: int, request: pb.PutRequest, expected: int, context: Context
     ) -> pb.WriteResponse:
         codec = self._codec()
+        space = codec.space(request.space)
+        if request.write_through:
+            check_stored(space)
         place, value = codec.entry(
-            codec.space(request.space),
+            space,
             request.key,
             request.key_json,
             request.value,
