@@ -129,6 +129,8 @@ class ApplicationError(TupeloError):
         """The error as it left the command. A subclass's own constructor is not run again."""
         error = cls.__new__(cls)
         ApplicationError.__init__(error, message)
+        if cls is ApplicationError:  # of a class that is not known here: the text says which
+            error.args = (f"{error_code}: {message}" if message else error_code,)
         error.fields = dict(fields)
         error.error_code = error_code
         return error

@@ -36,6 +36,7 @@ def test_a_known_error_comes_back_as_its_class_and_another_as_the_base() -> None
     other = application_error(wire("Sold"), {"SeatTaken": SeatTaken})
     assert type(other) is ApplicationError
     assert (other.error_code, other.message) == ("Sold", "seat 7 is taken")
+    assert str(other) == "Sold: seat 7 is taken", "nothing else shows which error it is"
 
 
 def test_an_error_that_cannot_be_read_is_still_an_application_error() -> None:
