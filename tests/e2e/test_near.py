@@ -37,6 +37,7 @@ async def test_hits_others_writes_and_own_writes(grid):
         tupelo.connect(grid.address, **QUICK) as one,
         tupelo.connect(grid.address) as other,
     ):
+        early = one.space("default")
         near = one.space("default", near_cache=CACHE)
         plain = other.space("default")
         await plain.put("shared", "a")
@@ -66,6 +67,9 @@ async def test_hits_others_writes_and_own_writes(grid):
         await one.space("default").put_many({"shared": "again"})
         assert near.peek("shared", MISSING) is MISSING
         assert await near.get("shared") == "again"
+        await until_cached(near, "shared")
+        await early.put("shared", "from before")
+        assert await near.get("shared") == await early.get("shared") == "from before"
         await until_cached(near, "shared")
         await near.delete("shared")
         assert await near.get("shared") is None

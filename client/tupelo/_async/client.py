@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, ParamSpec, Protocol, Self, TypeVar, overload
+from weakref import WeakSet
 
 import grpc
 
 from tupelo import kinds
 from tupelo._async.dispatch import Dispatcher
-from tupelo._async.near import Near, NearSpace
+from tupelo._async.near import Near, NearSpace, with_cache
 from tupelo._async.persist import wait_stored
 from tupelo._async.routes import RouteKeeper
 from tupelo._async.runtime import monotonic
 from tupelo._async.space import Space
 from tupelo._unit.command import Command
-from tupelo._unit.entry import describe as describe_entry
 from tupelo.calls import (
     Prepared,
     command_info,
@@ -61,6 +61,8 @@ class Grid:
         self._routes = RouteKeeper(seeds, config)
         self._dispatcher: Dispatcher | None = None
         self._near: Near | None = None
+        # By name, those without a near cache of their own: they tell one that is made later.
+        self._spaces: dict[str, WeakSet[Space[Any]]] = {}
 
     async def open(self) -> Self:
         """Fetches the partition table. Raises ConnectionLost after `connect_timeout_s`, and when
@@ -136,16 +138,27 @@ class Grid:
         else:
             name, entry_type = space.schema.name, space.type
             codec = SpaceCodec(space.schema, entry_type)
-        near = self._near
         if near_cache is None:
-            if near is None or name not in near.follower.caches:
-                return Space(dispatcher, name, codec)
-            cache = near.follower.caches[name]
-        else:
-            near = self._near = near or Near(self._routes, self.config)
-            cache = near.cache(name, near_cache)
-        shareable = entry_type is not None and describe_entry(entry_type).shareable
-        return NearSpace(dispatcher, name, codec, near, cache, shareable, near_cache is not None)
+            return self._plain_space(name, codec)
+        near = self._near = self._near or Near(self._routes, self.config)
+        cache = near.cache(name, near_cache)
+        with dispatcher.guard:
+            known = list(self._spaces.get(name, ()))
+        for one in known:
+            if not isinstance(one, NearSpace):
+                with_cache(one, near, cache, serves=False)
+        return with_cache(Space(dispatcher, name, codec), near, cache, serves=True)
+
+    def _plain_space(self, name: str, codec: SpaceCodec | None) -> Space[Any]:
+        dispatcher = self._open_dispatcher()
+        space: Space[Any] = Space(dispatcher, name, codec)
+        with dispatcher.guard:
+            # In this order: either this finds the near cache, or its maker finds this.
+            self._spaces.setdefault(name, WeakSet()).add(space)
+            near = self._near
+        if near is None or name not in near.follower.caches:
+            return space
+        return with_cache(space, near, near.follower.caches[name], serves=False)
 
     @overload
     async def call(self, command: Command[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -269,7 +282,7 @@ class Grid:
             timeout_s,
         )
         await self._routes.refresh()
-        return Space(self._open_dispatcher(), name, SpaceCodec(schema))
+        return self._plain_space(name, SpaceCodec(schema))
 
     async def status(self, *, timeout_s: float | None = None) -> StatusResponse:
         """How the grid is: units, partitions, the data pump (tupelo/v1/admin.proto)."""

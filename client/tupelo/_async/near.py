@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 from tupelo import kinds
 from tupelo._async import runtime
-from tupelo._async.dispatch import Dispatcher
 from tupelo._async.links import Links
 from tupelo._async.routes import RouteKeeper
 from tupelo._async.runtime import monotonic
 from tupelo._async.space import Space
+from tupelo._unit.entry import describe
 from tupelo.codec import SpaceCodec
 from tupelo.config import ClientConfig
 from tupelo.errors import InvalidArgument
@@ -83,6 +83,22 @@ class Near:
         await self._links.close()
 
 
+def with_cache(space: Space[V], near: Near, cache: SpaceCache, *, serves: bool) -> NearSpace[V]:
+    """Makes a space one with a near cache: the same object, whoever has it.
+
+    Args:
+        serves: False: reads go to the grid, but the cache learns of what is read and written.
+    """
+    entry_type = space._codec.entry_type if space._codec else None
+    one: Any = space
+    one._near, one._cache, one._serves = near, cache, serves
+    one._shareable = entry_type is not None and describe(entry_type).shareable
+    # So a space pays nothing per call for a near cache that it does not have.
+    one.__class__ = NearSpace
+    made: NearSpace[V] = one
+    return made
+
+
 class NearSpace(Space[V]):
     """A space with a near cache: `get`, `entry`, `contains` and `get_many` are served from it.
 
@@ -95,24 +111,13 @@ class NearSpace(Space[V]):
     decoded at each hit.
     """
 
-    __slots__ = ("_cache", "_near", "_serves", "_shareable")
+    # None of its own: see `SpaceReads`.
+    __slots__ = ()
 
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        name: str,
-        codec: SpaceCodec | None,
-        near: Near,
-        cache: SpaceCache,
-        shareable: bool,
-        serves: bool,
-    ) -> None:
-        """`serves` False: reads go to the grid, but the cache learns of what is written."""
-        super().__init__(dispatcher, name, codec)
-        self._near = near
-        self._cache = cache
-        self._shareable = shareable
-        self._serves = serves
+    _cache: SpaceCache
+    _near: Near
+    _serves: bool
+    _shareable: bool
 
     def near_stats(self) -> NearStats:
         """What became of the near cache so far."""

@@ -24,9 +24,22 @@ V = TypeVar("V")
 
 
 class SpaceReads(Generic[V]):
-    """The reading half of `Space`."""
+    """The reading half of `Space`.
 
-    __slots__ = ("_codec", "_dispatcher", "name")
+    It has room for what a near cache needs (`NearSpace`), so that a space that was asked for before
+    the near cache was made can become one that tells it.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_cache",
+        "_codec",
+        "_dispatcher",
+        "_near",
+        "_serves",
+        "_shareable",
+        "name",
+    )
 
     def __init__(self, dispatcher: Dispatcher, name: str, codec: SpaceCodec | None) -> None:
         self._dispatcher = dispatcher
