@@ -60,6 +60,7 @@ class Link:
         blocked: the connection takes no more at the moment; set by the shell.
         heard: when the peer last acknowledged anything, or the link was made.
         waiting_since: when the oldest frame not yet acknowledged was sent; 0.0: none is.
+        items_bytes: at least as much as the items take in a frame.
         paused: partitions of which the peer takes in no more of what is in files for the moment.
         trouble: why its journals can take no more.
     """
@@ -75,6 +76,7 @@ class Link:
     sent_at: float = 0.0
     snapshots_made: int = 0
     items: list[Item] = field(default_factory=list)
+    items_bytes: int = 0
     catch_ups: list[tuple[Carried, CatchUp]] = field(default_factory=list)
     snapshots: list[tuple[Carried, SnapshotChunk]] = field(default_factory=list)
     probes: list[tuple[int, int, int]] = field(default_factory=list)
@@ -103,6 +105,7 @@ class Link:
         lost = [one for sent in self.in_flight for one in sent.rounds] + self.rounds
         self.up = False
         self.items, self.catch_ups, self.snapshots = [], [], []
+        self.items_bytes = 0
         self.probes, self.confirms, self.rounds, self.commits = [], [], [], []
         self.audits = []
         self.paused, self.trouble = (), ""
@@ -169,8 +172,13 @@ class Link:
 
     def _fill(self, frame: Frame, marks: dict[Carried, int]) -> None:
         items = self.items
-        count = _fit(items)
-        taken, self.items = (items, []) if count == len(items) else (items[:count], items[count:])
+        few = len(items) <= FRAME_RECORDS_MAX and self.items_bytes <= FRAME_BYTES_MAX
+        count = len(items) if few else _fit(items)
+        taken, self.items = items, items[count:]
+        if self.items:
+            taken = items[:count]
+        else:
+            self.items_bytes = 0
         carried, sequences, records = zip(*taken, strict=True)
         frame.partitions = [one.partition for one in carried]
         frame.epochs = [one.epoch for one in carried]

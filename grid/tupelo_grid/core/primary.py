@@ -118,10 +118,15 @@ class Primary:
 
     def append(self, record: Record) -> int:
         """Adds a record and sends it to everyone who is up to date."""
+        journal = self.partition.journal
+        before = journal.bytes
         sequence = self.partition.append(record, self.epoch)
+        size = journal.bytes - before
         for progress in self.replicas:
             if progress.phase is STREAMING:
-                progress.link.items.append((progress, sequence, record))
+                link = progress.link
+                link.items.append((progress, sequence, record))
+                link.items_bytes += size
                 progress.sent = sequence
         return sequence
 
