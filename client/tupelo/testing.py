@@ -48,8 +48,10 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 class LocalGrid:
     """A grid of one process, in memory.
 
-    `partitions`: fewer than a real grid has, so that tests meet routes that share one. `now`: where
-    the clock starts; it stands still but for `advance`.
+    `partitions`: fewer than a real grid has, so that `items` and `values` of commands meet routes
+    that share one. Of any other key a command must have the route, or it raises OtherPartition,
+    as in a grid of many partitions. `now`: where the clock starts; it stands still but for
+    `advance`.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class LocalGrid:
             [command for unit in units for command in unit.commands.values()],
             partitions=partitions,
             limits=limits or CommandLimits(),
+            own_route=True,
         )
         self._now_ms = (now - _EPOCH) // timedelta(milliseconds=1)
 

@@ -53,6 +53,16 @@ def test_another_partition_is_named(grid: LocalGrid) -> None:
         assert isinstance(e.value.__cause__, OtherPartition)
 
 
+def test_another_route_in_the_same_partition_is_refused_too(grid: LocalGrid) -> None:
+    home = partition_of(encode_key("e1"), 16)
+    other = next(f"e{n}" for n in range(2, 99) if partition_of(encode_key(f"e{n}"), 16) == home)
+    with pytest.raises(CommandFailed, match="another route, in the same partition by chance"):
+        inside(grid, lambda: seats.get((other, 1)))
+    grid.space(seats).put(Seat(other, 1, "ann"))
+    found = inside(grid, lambda: [seats[key].event for key, _ in seats.items()])
+    assert other in found, "what a command lists is its own"
+
+
 def test_a_read_only_command_cannot_write(grid: LocalGrid) -> None:
     assert inside(grid, lambda: seats["e1", 1].number, look) == 1
     for attempt in (

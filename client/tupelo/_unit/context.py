@@ -69,6 +69,7 @@ class CommandContext:
         route: route bytes of the call; keys with the same are in `partition`.
         route_values: how many values the route has.
         writes: per space, key -> Write.
+        own_route: keys of another route are refused even where they are in `partition` by chance.
         decoded: per space, entries decoded before. A cached object belongs to a `bytes` object, not
             to a version: after a fail-over a version number can come again with another value.
     """
@@ -80,6 +81,7 @@ class CommandContext:
         "items_written",
         "limits",
         "now_ms",
+        "own_route",
         "partition",
         "partitions",
         "read_only",
@@ -99,6 +101,7 @@ class CommandContext:
         partitions: int,
         limits: CommandLimits,
         decoded: dict[str, Decoded],
+        own_route: bool = False,
     ) -> None:
         self.command = command
         self.view = view
@@ -110,6 +113,7 @@ class CommandContext:
         self.read_only = read_only
         self.limits = limits
         self.decoded = decoded
+        self.own_route = own_route
         self.writes: dict[str, dict[bytes, Write]] = {}
         self.items_written = 0
         self.bytes_written = 0

@@ -45,10 +45,14 @@ class CommandExecutor:
         *,
         partitions: int,
         limits: CommandLimits,
+        own_route: bool = False,
     ) -> None:
+        """`own_route`: see CommandContext; tests of commands want to see what a grid of many
+        partitions nearly always refuses."""
         self._commands = {command.name: command for command in commands}
         self._partitions = partitions
         self._limits = limits
+        self._own_route = own_route
         self._decoded: dict[str, Decoded] = {}
 
     def knows(self, command: str) -> bool:
@@ -78,6 +82,7 @@ class CommandExecutor:
             self._partitions,
             self._limits,
             self._decoded,
+            self._own_route,
         )
         outer = _context.active
         _context.active = context

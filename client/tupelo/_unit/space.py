@@ -117,6 +117,8 @@ class Space(Generic[E]):
 
     def _all(self) -> list[E]:
         context = self._enter()
+        # What it finds here is in its partition wherever it runs, and may be touched.
+        context.own_route = False
         decoded = context.decoded.get(self.name, _NONE_DECODED)
         writes = context.writes.get(self.name, _NO_WRITES)
         entries: list[E] = []
@@ -279,11 +281,16 @@ class Space(Generic[E]):
         route = key_bytes if route_of_key is None else route_of_key(key)
         if route != context.route:
             partition = partition_of(route, context.partitions)
-            if partition != context.partition:
+            if partition != context.partition or context.own_route:
+                where = (
+                    f"is in partition {partition}"
+                    if partition != context.partition
+                    else "is of another route, in the same partition by chance"
+                )
                 raise OtherPartition(
                     f"{context.command} runs in partition {context.partition}, and {key!r} of "
-                    f"space {self.name!r} is in partition {partition}: a command can touch only "
-                    f"entries with the route that it was called with"
+                    f"space {self.name!r} {where}: a command can touch only entries with the "
+                    f"route that it was called with"
                 )
         return key_bytes
 
