@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from tupelo.schema import SpaceSchema, encode_schema
 from tupelo.v1 import admin_pb2, admin_pb2_grpc, data_pb2, data_pb2_grpc
-from tupelo_grid.cli import data, output, up
+from tupelo_grid.cli import data, output, up, values
 from tupelo_grid.cli.main import main
 from tupelo_grid.cli.output import ExitCode
 from tupelo_grid.cli.status import as_dict, not_ready
@@ -70,7 +70,11 @@ class Router(data_pb2_grpc.SpaceServicer, admin_pb2_grpc.AdminServicer):
             context.abort(grpc.StatusCode.UNAVAILABLE, "handing over")
         if request.space == "nowhere":
             context.set_trailing_metadata((("tupelo-code", "UNKNOWN_SPACE"),))
-            context.abort(grpc.StatusCode.NOT_FOUND, "no space 'nowhere'; create it")
+            text = "no space 'nowhere'; create it with CreateSpace"
+            context.abort(grpc.StatusCode.NOT_FOUND, text)
+        if request.space == "lost":
+            context.set_trailing_metadata((("tupelo-code", "PARTITION_LOST"),))
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "partition 3 is LOST")
         self.entries[request.key_json] = request.value_json
         return data_pb2.WriteResponse(applied=True, version=1, copies=2)
 
@@ -181,7 +185,11 @@ def test_scan_pages_until_the_limit(router, capsys):
     assert len(lines) == 6
     assert lines[-1] == {"entries": 5, "more": True}
     assert main(["scan", "carts", "--limit", "0", "--port", router.port]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 7
+    shown = capsys.readouterr()
+    assert len(shown.out.splitlines()) == 7
+    assert not shown.err
+    assert main(["scan", "carts", "--limit", "5", "--port", router.port]) == 0
+    assert "there are more than these 5: --limit N" in capsys.readouterr().err
 
 
 def test_call_passes_named_arguments(router, capsys):
@@ -189,6 +197,8 @@ def test_call_passes_named_arguments(router, capsys):
     assert main(arguments) == 0
     assert json.loads(capsys.readouterr().out) == {"flight": "UA1", "row": 3}
     assert main(["call", "x", "nonsense", "--port", router.port]) == ExitCode.USAGE
+    assert main(["call", "x", "n=1", "n=2", "--port", router.port]) == ExitCode.USAGE
+    assert "n was given before" in capsys.readouterr().err
 
 
 def test_an_application_error_is_shown_with_its_code_and_fields(router, capsys):
@@ -200,7 +210,19 @@ def test_an_application_error_is_shown_with_its_code_and_fields(router, capsys):
 
 def test_the_grids_own_words_reach_the_user(router, capsys):
     assert main(["put", "nowhere", "1", "2", "--port", router.port]) == ExitCode.FAILED
-    assert "no space 'nowhere'; create it [UNKNOWN_SPACE]" in capsys.readouterr().err
+    assert "create it with `tupelo space create NAME` [UNKNOWN_SPACE]" in capsys.readouterr().err
+
+
+def test_a_lost_partition_is_asked_for_until_the_time_is_over_and_is_exit_code_3(router, capsys):
+    arguments = ["put", "lost", "1", "2", "--json", "--port", router.port, "--timeout"]
+    assert main([*arguments, "0.3"]) == ExitCode.UNREACHABLE
+    assert len(router.tokens) > 1
+    assert len(set(router.tokens)) == 1
+    shown = capsys.readouterr()
+    assert "partition 3 is LOST [PARTITION_LOST]" in shown.err
+    # The last line, for whoever reads JSON.
+    error = json.loads(shown.out.splitlines()[-1])["error"]
+    assert (error["code"], error["message"]) == (3, "partition 3 is LOST [PARTITION_LOST]")
 
 
 def test_spaces(router, capsys):
@@ -265,7 +287,8 @@ def test_nobody_there_is_exit_code_3_and_says_what_to_do(nobody, capsys, argumen
     [
         (["up", "--units", "0"], "units must be"),
         (["up", "--unit", "/nowhere"], "no unit.toml"),
-        (["up", "--set", "nonsense=1"], "no such setting"),
+        (["up", "--set", "nonsense=1"], "config.py explains all"),
+        (["up", "--space", "a b"], "a space's name is"),
         (["up", "--data-dir", "/proc/nowhere/x"], "--data-dir DIR"),
         (["up", "--config", "/nowhere.toml"], "cannot be read"),
     ],
@@ -338,10 +361,17 @@ def test_a_partition_without_a_ready_primary_is_counted_once():
 
 @pytest.mark.parametrize(
     ("text", "json_text"),
-    [("ann", '"ann"'), ("7", "7"), ('["e",1]', '["e",1]'), ("null", "null"), ('"7"', '"7"')],
+    [
+        ("ann", '"ann"'),
+        ("NaN", '"NaN"'),
+        ("7", "7"),
+        ('["e",1]', '["e",1]'),
+        ("null", "null"),
+        ('"7"', '"7"'),
+    ],
 )
 def test_text_that_is_no_json_is_a_string(text, json_text):
-    assert data.as_json(text) == json_text
+    assert values.as_json(text) == json_text
 
 
 def test_tokens_are_of_new_sessions():

@@ -15,9 +15,18 @@ from tupelo.schema import decode_schema
 from tupelo.session import SESSION_RANDOM_BITS, session_id
 from tupelo.v1 import data_pb2
 
-from tupelo_grid.cli.output import CliError, ExitCode, say, say_json, show_table
+from tupelo_grid.cli.output import (
+    CliError,
+    ExitCode,
+    counted,
+    say,
+    say_json,
+    say_note,
+    show_table,
+)
 from tupelo_grid.cli.rpc import call_until, space_stub
 from tupelo_grid.cli.settings import load_config
+from tupelo_grid.cli.values import as_json
 
 SCAN_PAGE = 500
 
@@ -40,7 +49,7 @@ def put(options: argparse.Namespace) -> int:
     request = data_pb2.PutRequest(
         space=options.space,
         key_json=as_json(options.key),
-        value_json=as_json(options.value),
+        value_json=as_json(options.value, "VALUE"),
         ttl_ms=round(options.ttl * 1000),
         session=session,
         op_number=number,
@@ -81,6 +90,8 @@ def scan(options: argparse.Namespace) -> int:
         token = page.next_page_token
         if not token or (options.limit and seen >= options.limit):
             break
+    if token:
+        say_note(f"there are more than these {seen}: --limit N shows more, --limit 0 shows all")
     if options.json:
         say_json({"entries": seen, "more": bool(token)})
     return ExitCode.OK
@@ -99,9 +110,11 @@ def call(options: argparse.Namespace) -> int:
     arguments = {}
     for text in options.arguments:
         name, separator, value = text.partition("=")
+        if name in arguments:
+            raise CliError(ExitCode.USAGE, f"{text}: {name} was given before")
         if not separator:
             raise CliError(ExitCode.USAGE, f"{text}: write arguments as NAME=VALUE, e.g. number=7")
-        arguments[name] = json.loads(as_json(value))
+        arguments[name] = json.loads(as_json(value, name))
     session, number = new_token()
     request = data_pb2.CallRequest(
         command=options.command,
@@ -138,15 +151,6 @@ def spaces(options: argparse.Namespace) -> int:
     ]
     show_table(("space", "key", "routed by", "fields"), rows, right=4)
     return ExitCode.OK
-
-
-def as_json(text: str) -> str:
-    """`text` when it is JSON, else the JSON of it as a string."""
-    try:
-        json.loads(text)
-    except ValueError:
-        return json.dumps(text)
-    return text
 
 
 def new_token() -> tuple[int, int]:
@@ -186,7 +190,7 @@ def _written(options: argparse.Namespace, answer: data_pb2.WriteResponse) -> int
             }
         )
     else:
-        say(f"done: version {answer.version}, {answer.copies} copies")
+        say(f"done: version {answer.version}, {counted(answer.copies, 'copy', 'copies')}")
     return ExitCode.OK
 
 

@@ -26,9 +26,10 @@ def drain(options: argparse.Namespace) -> int:
     last = pb.DrainStoreProgress()
     with admin_stub(config.messaging_address) as stub:
         try:
+            said = Said()
             for last in stub.DrainStore(request, timeout=timeout_s + 2 * config.rpc_timeout_s):
                 if not last.done and not options.json:
-                    say(words(last))
+                    said.say(last)
         except grpc.RpcError as error:
             raise as_cli_error(error, what) from error
     if options.json:
@@ -49,6 +50,7 @@ def drain(options: argparse.Namespace) -> int:
             f"not drained in {last.elapsed_s:.1f} s: {last.partitions_left} partitions with "
             f"{last.records_left} records are left",
             cause,
+            told=options.json,
         )
     if not options.json:
         say(f"the store has everything, after {last.elapsed_s:.1f} s", "green")
@@ -63,9 +65,24 @@ def words(progress: pb.DrainStoreProgress) -> str:
     )
 
 
+class Said:
+    """Says how a drain stands when that is not what it said before; and nothing where all is in the
+    store, and only the end is waited for."""
+
+    def __init__(self) -> None:
+        self._before: tuple[object, ...] = ()
+
+    def say(self, progress: pb.DrainStoreProgress) -> None:
+        now = (progress.partitions_left, progress.records_left, progress.cause)
+        if now != self._before and (progress.partitions_left or progress.records_left):
+            say(words(progress))
+        self._before = now
+
+
 def watch(call: Any, status: Callable[[], pb.StatusResponse]) -> Any:
     """The answer of a call that drains; meanwhile says now and then what is left."""
     started = time.monotonic()
+    said = Said()
     while True:
         try:
             return call.result(timeout=PROGRESS_S)
@@ -76,14 +93,12 @@ def watch(call: Any, status: Callable[[], pb.StatusResponse]) -> Any:
         except grpc.RpcError:  # only progress is missed: the drain's own call says what went wrong
             continue
         left = sum(1 for lag in pump.lags if lag.committed > lag.cursor)
-        say(
-            words(
-                pb.DrainStoreProgress(
-                    partitions_left=left,
-                    records_left=pump.lag_records,
-                    bytes_left=pump.lag_bytes,
-                    elapsed_s=elapsed_s,
-                    cause=pump.error,
-                )
+        said.say(
+            pb.DrainStoreProgress(
+                partitions_left=left,
+                records_left=pump.lag_records,
+                bytes_left=pump.lag_bytes,
+                elapsed_s=elapsed_s,
+                cause=pump.error,
             )
         )

@@ -15,10 +15,10 @@ from tupelo.codec import encode_key
 from tupelo.errors import InvalidArgument
 from tupelo.v1 import admin_pb2 as pb
 
-from tupelo_grid.cli.data import as_json
 from tupelo_grid.cli.output import CliError, ExitCode, say, say_json, say_warning, show_table
 from tupelo_grid.cli.rpc import admin_stub, call
 from tupelo_grid.cli.settings import load_config
+from tupelo_grid.cli.values import as_json
 from tupelo_grid.config import GridConfig
 
 PAGE = 500
@@ -27,8 +27,6 @@ TEXT_SHOWN = 60
 
 def dead_letters(options: argparse.Namespace) -> int:
     config = load_config({"port": options.port, "host": options.host}, options.config)
-    if options.limit < 0:
-        raise CliError(ExitCode.USAGE, f"--limit is not negative: {options.limit}")
     actions = {"list": _list, "retry": _retry, "drop": _drop}
     with admin_stub(config.messaging_address) as stub:
         return actions[options.action](options, config, stub)

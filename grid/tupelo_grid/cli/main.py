@@ -9,7 +9,8 @@ import os
 import sys
 from typing import Any
 
-from tupelo_grid.cli.output import EXIT_CODES, CliError, ExitCode, say_error
+from tupelo_grid.cli import values
+from tupelo_grid.cli.output import EXIT_CODES, CliError, ExitCode, error_dict, say_error, say_json
 
 EPILOG = f"""examples:
   tupelo up --units 3 --unit processing-units/airline --detach
@@ -27,7 +28,11 @@ Settings come from options, TUPELO_* environment variables (TUPELO_UNITS=4) and 
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code."""
-    options = parser().parse_args(arguments)
+    try:
+        options = parser().parse_args(arguments)
+    except CliError as error:
+        say_error(error)
+        return int(error.code)
     # As the processes of the grid set it; read when grpc is imported, which commands do.
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -36,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
         return int(getattr(command, options.function)(options))
     except CliError as error:
         say_error(error)
+        if getattr(options, "json", False) and not error.told:
+            say_json(error_dict(error))
         return int(error.code)
     except BrokenPipeError:
         # The reader, such as `head`, has enough. Python would complain again at exit.
@@ -80,7 +87,7 @@ def _add_grid_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--host", help="address of the grid (default: 127.0.0.1)")
     command.add_argument("--config", metavar="FILE.toml", help="settings file")
     command.add_argument(
-        "--timeout", type=float, default=10.0, metavar="S", help="seconds (default: 10)"
+        "--timeout", type=values.seconds, default=10.0, metavar="S", help="seconds (default: 10)"
     )
 
 
@@ -137,7 +144,7 @@ def _add_operations(commands: Any) -> None:
     )
     status.add_argument(
         "--watch",
-        type=float,
+        type=values.seconds,
         nargs="?",
         const=1.0,
         metavar="S",
@@ -163,7 +170,7 @@ def _add_operations(commands: Any) -> None:
 
     demo = _add(commands, "demo", "demo.demo", "a real day of flights, sold out under load")
     demo.add_argument("--keep", action="store_true", help="leave the grid running")
-    demo.add_argument("--seconds", type=float, default=10.0, help="of load (default: 10)")
+    demo.add_argument("--seconds", type=values.seconds, default=10.0, help="of load (default: 10)")
     demo.add_argument("--users", type=int, default=8, help="of the load (default: 8)")
 
     space = _add(commands, "space", "operate.create_space", "create a space")
@@ -239,9 +246,13 @@ def _add_dead_letters(commands: Any) -> None:
     )
     letters.add_argument("--space", metavar="NAME", help="only of this space")
     letters.add_argument("--key", metavar="KEY", help="only of this key; JSON, or text")
-    letters.add_argument("--version", type=int, metavar="N", help="only this version")
+    letters.add_argument("--version", type=values.version, metavar="N", help="only this version")
     letters.add_argument(
-        "--limit", type=int, default=100, metavar="N", help="at most so many, 0: all (default: 100)"
+        "--limit",
+        type=values.limit,
+        default=100,
+        metavar="N",
+        help="at most so many, 0: all (default: 100)",
     )
     letters.add_argument(
         "--all", action="store_true", help="list, drop: also those that newer changes made needless"
@@ -295,11 +306,17 @@ def _add_data(commands: Any) -> None:
     for command in (get, put, delete):
         command.add_argument("key", metavar="KEY", help="JSON, or text that is none: a string")
     put.add_argument("value", metavar="VALUE", help="JSON, or text that is none: a string")
-    put.add_argument("--ttl", type=float, default=0.0, metavar="S", help="time to live, seconds")
+    put.add_argument(
+        "--ttl", type=values.ttl, default=0.0, metavar="S", help="time to live, seconds"
+    )
     put.add_argument("--if-absent", action="store_true", help="only where there is no entry")
-    put.add_argument("--if-version", type=int, metavar="N", help="only over this version")
-    delete.add_argument("--if-version", type=int, metavar="N", help="only this version")
-    scan.add_argument("--limit", type=int, default=100, metavar="N", help="0: all (default: 100)")
+    put.add_argument(
+        "--if-version", type=values.version, metavar="N", help="only over this version"
+    )
+    delete.add_argument("--if-version", type=values.version, metavar="N", help="only this version")
+    scan.add_argument(
+        "--limit", type=values.limit, default=100, metavar="N", help="0: all (default: 100)"
+    )
 
     call = _add(commands, "call", "data.call", "run a command of a processing unit")
     call.add_argument("command", metavar="COMMAND", help="UNIT.COMMAND, e.g. airline.seat_map")

@@ -13,7 +13,7 @@ import msgspec
 from tupelo.v1 import admin_pb2
 
 from tupelo_grid.cli.drain import watch
-from tupelo_grid.cli.output import CliError, ExitCode, say, say_warning
+from tupelo_grid.cli.output import CliError, ExitCode, counted, say, say_warning
 from tupelo_grid.cli.rpc import admin_stub, as_cli_error, call, is_unreachable
 from tupelo_grid.cli.settings import load_config
 from tupelo_grid.cli.up import start_control, until_ready
@@ -32,10 +32,12 @@ def scale(options: argparse.Namespace) -> int:
         options.timeout, config.start_timeout_s, config.drain_s + 2 * config.stop_timeout_s
     )
     started = time.monotonic()
+    if not 1 <= options.units < 1 << 31:
+        raise CliError(ExitCode.USAGE, f"there must be at least 1 unit, not {options.units}")
     with admin_stub(config.control_address) as stub:
-        request = admin_pb2.ScaleRequest(units=max(0, options.units))
+        request = admin_pb2.ScaleRequest(units=options.units)
         answer = call(stub.Scale, request, timeout_s, f"control ({config.control_address})")
-    say(f"{answer.units} units, after {time.monotonic() - started:.1f} s", "green")
+    say(f"{counted(answer.units, 'unit')}, after {time.monotonic() - started:.1f} s", "green")
     return ExitCode.OK
 
 

@@ -29,13 +29,15 @@ EXIT_CODES = """exit codes:
 
 
 class CliError(Exception):
-    """Ends the command: `message` says what is wrong, `hint` what to do."""
+    """Ends the command: `message` says what is wrong, `hint` what to do. `told`: the command has
+    printed the JSON object that was asked for, with all this in it."""
 
-    def __init__(self, code: ExitCode, message: str, hint: str = "") -> None:
+    def __init__(self, code: ExitCode, message: str, hint: str = "", told: bool = False) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.hint = hint
+        self.told = told
 
 
 def is_rich() -> bool:
@@ -61,6 +63,23 @@ def say_error(error: CliError) -> None:
     if error.hint:
         sys.stderr.write(f"  {error.hint}\n")
     sys.stderr.flush()
+
+
+def say_note(text: str) -> None:
+    """Beside the output, on stderr."""
+    sys.stderr.write(f"tupelo: {text}\n")
+    sys.stderr.flush()
+
+
+def error_dict(error: CliError) -> dict[str, Any]:
+    """What a command with --json that fails prints as its last line."""
+    words = {"code": int(error.code), "message": error.message, "hint": error.hint}
+    return {"error": words}
+
+
+def counted(number: int, noun: str, many: str = "") -> str:
+    """1 unit, 2 units."""
+    return f"{number} {noun if number == 1 else many or noun + 's'}"
 
 
 def say_warning(text: str) -> None:

@@ -9,10 +9,10 @@ from tupelo.codec import encode_key
 from tupelo.errors import InvalidArgument
 from tupelo.v1 import admin_pb2 as pb
 
-from tupelo_grid.cli.data import as_json
 from tupelo_grid.cli.output import CliError, ExitCode, say, say_json
 from tupelo_grid.cli.rpc import admin_stub, call
 from tupelo_grid.cli.settings import load_config
+from tupelo_grid.cli.values import as_json
 
 COUNTS = ("changed", "added", "removed", "same", "newer", "dead", "refused")
 

@@ -13,7 +13,15 @@ import grpc
 from tupelo.v1 import admin_pb2 as pb
 
 from tupelo_grid.cli.lost import as_ranges, parse_ranges
-from tupelo_grid.cli.output import CliError, ExitCode, is_rich, say, say_warning, show_table
+from tupelo_grid.cli.output import (
+    CliError,
+    ExitCode,
+    counted,
+    is_rich,
+    say,
+    say_warning,
+    show_table,
+)
 from tupelo_grid.cli.rpc import admin_stub, as_cli_error, call
 from tupelo_grid.cli.settings import load_config
 from tupelo_grid.config import GridConfig
@@ -52,7 +60,7 @@ def restart(options: argparse.Namespace) -> int:
                 done += progress.step == pb.RestartProgress.STEP_DONE
         except grpc.RpcError as error:
             raise as_cli_error(error, what) from error
-    say(f"{done} units restarted, after {time.monotonic() - started:.1f} s", "green")
+    say(f"{counted(done, 'unit')} restarted, after {time.monotonic() - started:.1f} s", "green")
     return ExitCode.OK
 
 

@@ -6,6 +6,8 @@ grpc is imported here only: `tupelo --help` and the start of processes do not wa
 from __future__ import annotations
 
 import random
+import re
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +25,18 @@ CODE_KEY = "tupelo-code"
 FIELDS_KEY = "tupelo-fields-bin"
 RETRY_PAUSE_S = 0.05
 RETRY_PAUSE_S_MAX = 0.5
+
+ADDRESS = re.compile(r"\(?([^()\s]+):\d+\)?")
+CLI_WORDS = {
+    "with CreateSpace": "with `tupelo space create NAME`",
+    "use PutIfAbsent": "use --if-absent",
+    "`value_json`": "VALUE",
+    "`key_json`": "KEY",
+    "value_json": "VALUE",
+    "key_json": "KEY",
+    "arguments_json": "the arguments",
+}
+"""Names of the wire, which clients in other languages are told, to those of the command line."""
 
 _NOT_FOUND = {"NOT_FOUND", "EXISTS", "VERSION_MISMATCH"}
 _UNREACHABLE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
@@ -51,11 +65,15 @@ def call(method: Any, request: Any, timeout_s: float, what: str) -> Any:
     try:
         return method(request, timeout=timeout_s)
     except grpc.RpcError as error:
+        if _code(error) == "INVALID_ARGUMENT":
+            raise CliError(ExitCode.USAGE, _words(error)) from error
         raise as_cli_error(error, what) from error
 
 
 def call_until(method: Any, request: Any, timeout_s: float, what: str) -> Any:
     """Repeats what certainly was not done, until it is or the time is over. Raises CliError.
+
+    A LOST partition may come back, so it is asked for again too.
 
     Writes must carry a token: then a repetition has no second effect.
     """
@@ -66,7 +84,8 @@ def call_until(method: Any, request: Any, timeout_s: float, what: str) -> Any:
         try:
             return method(request, timeout=max(0.001, left_s))
         except grpc.RpcError as error:
-            if error.code() is not grpc.StatusCode.UNAVAILABLE or left_s <= pause_s:
+            again = error.code() is grpc.StatusCode.UNAVAILABLE or _code(error) == "PARTITION_LOST"
+            if not again or left_s <= pause_s:
                 raise as_cli_error(error, what) from error
         time.sleep(pause_s * random.random())
         pause_s = min(2 * pause_s, RETRY_PAUSE_S_MAX)
@@ -78,22 +97,54 @@ def is_unreachable(error: grpc.RpcError) -> bool:
 
 
 def as_cli_error(error: grpc.RpcError, what: str) -> CliError:
-    message = error.details() or error.code().name
+    message, name = _words(error), _code(error)
     if is_unreachable(error):
+        if host := unresolved(what):
+            return CliError(ExitCode.UNREACHABLE, f"{what}: there is no host named {host}")
         return CliError(
             ExitCode.UNREACHABLE,
             f"{what} does not answer",
             "is it running? `tupelo status --port N` says what is, `tupelo up` starts a grid",
         )
-    name = _trailer(error, CODE_KEY) or error.code().name
-    name = name.decode() if isinstance(name, bytes) else name
     if name in ("CONTROL_AWAY", "STORE_AWAY"):
         return CliError(ExitCode.UNREACHABLE, message)
+    if name == "PARTITION_LOST":
+        return CliError(
+            ExitCode.UNREACHABLE,
+            f"{message} [{name}]",
+            "`tupelo status` names what is LOST; `tupelo promote` makes it serve again, at a price",
+        )
     if name in _NOT_FOUND:
         return CliError(ExitCode.NOT_FOUND, message)
     if name == "APPLICATION_ERROR":
         return CliError(ExitCode.FAILED, f"the command refused: {message}", _application(error))
     return CliError(ExitCode.FAILED, f"{message} [{name}]")
+
+
+def unresolved(what: str) -> str:
+    """The host in "messaging (host:port)" where that is a name that means nothing; else ""."""
+    found = ADDRESS.search(what)
+    if found is None:
+        return ""
+    try:
+        socket.getaddrinfo(found[1], None)
+    except (OSError, UnicodeError):
+        return found[1]
+    return ""
+
+
+def _code(error: grpc.RpcError) -> str:
+    """The grid's own word for it, or gRPC's."""
+    name = _trailer(error, CODE_KEY) or error.code().name
+    return name.decode() if isinstance(name, bytes) else name
+
+
+def _words(error: grpc.RpcError) -> str:
+    """As a user of the CLI knows things."""
+    message = str(error.details() or error.code().name)
+    for name, ours in CLI_WORDS.items():
+        message = message.replace(name, ours)
+    return message
 
 
 def status_of(

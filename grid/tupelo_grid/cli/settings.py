@@ -18,11 +18,14 @@ from typing import Any
 
 import msgspec
 
+import tupelo_grid.config
 from tupelo_grid.cli.output import CliError, ExitCode
 from tupelo_grid.config import GridConfig
+from tupelo_grid.core.table import SPACE_NAME
 from tupelo_grid.messaging.nats_settings import check_settings
 from tupelo_grid.runtime.errors import FatalStartError
 
+CONFIG_FILE = str(tupelo_grid.config.__file__)
 ENVIRONMENT_PREFIX = "TUPELO_"
 _FIELDS = {field.name: field for field in msgspec.structs.fields(GridConfig)}
 _PATHS = (
@@ -135,11 +138,21 @@ def check_config(config: GridConfig) -> None:
         if isinstance(value, int | float) and value < 0:
             raise CliError(ExitCode.USAGE, f"{name} must not be negative: {value}")
     _check_launchers(config)
+    for space in config.spaces:
+        if not SPACE_NAME.fullmatch(space):
+            raise CliError(
+                ExitCode.USAGE,
+                f"a space's name is 1 to 128 of A-Z a-z 0-9 _ - . and not {space!r}",
+            )
     if config.pump_transport == "nats":
         try:
             check_settings(config)
         except FatalStartError as error:
             raise CliError(ExitCode.USAGE, error.message, error.hint) from error
+    _check_units(config)
+
+
+def _check_units(config: GridConfig) -> None:
     for path in config.unit_paths:
         if not (Path(path) / "unit.toml").is_file():
             raise CliError(
@@ -154,6 +167,15 @@ def check_config(config: GridConfig) -> None:
         try:
             check_installed(config.unit_names)
         except FatalStartError as error:
+            for name in config.unit_names:
+                if Path(name).is_dir() and name in error.message:
+                    raise CliError(
+                        ExitCode.USAGE,
+                        f"{name} is a folder without a unit.toml, and no unit is installed by "
+                        f"that name",
+                        "--unit takes the folder of a processing unit, which has a unit.toml in "
+                        "it, or the name of one that is installed",
+                    ) from error
             raise CliError(ExitCode.USAGE, error.message, error.hint) from error
 
 
@@ -217,7 +239,7 @@ def _is_tuple(kind: Any) -> bool:
 def _check_name(name: str, where: str) -> None:
     if name not in _FIELDS:
         near = difflib.get_close_matches(name, _FIELDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else "the names are those of GridConfig"
+        hint = f"did you mean {near[0]}?" if near else f"{CONFIG_FILE} explains all"
         raise CliError(ExitCode.USAGE, f"{where}: there is no such setting", hint)
 
 

@@ -20,7 +20,7 @@ from tupelo_grid.cli.output import (
     say_warning,
     show_table,
 )
-from tupelo_grid.cli.rpc import status_of
+from tupelo_grid.cli.rpc import status_of, unresolved
 from tupelo_grid.cli.settings import load_config
 
 UNIT_COLUMNS = (
@@ -45,6 +45,8 @@ def status(options: argparse.Namespace) -> int:
     while True:
         started = time.monotonic()
         response = status_of(config.host, config.port, options.timeout, options.lags)
+        if response is None and (host := unresolved(f"{config.host}:{config.port}")):
+            raise CliError(ExitCode.UNREACHABLE, f"there is no host named {host}")
         if response is None:
             raise CliError(
                 ExitCode.UNREACHABLE,

@@ -18,6 +18,7 @@ whole table is the highest revision of its parts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 
@@ -34,6 +35,7 @@ COMMAND_PREFIX = "command/"
 NEXT_INCARNATION_KEY = "next_incarnation"
 
 FENCED = "fenced"
+SPACE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 # What decoding a key or value raises that nobody of us has written.
 MALFORMED = (ValueError, msgspec.DecodeError, RecursionError)

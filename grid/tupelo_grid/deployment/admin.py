@@ -10,7 +10,6 @@ await admin.close()
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, NoReturn, Protocol
 
@@ -24,7 +23,7 @@ from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.port import StateStore, StoreError
 from tupelo_grid.coordinator.promotion import PromotionRefused
 from tupelo_grid.core.minimums import impossible
-from tupelo_grid.core.table import space_key
+from tupelo_grid.core.table import SPACE_NAME, space_key
 from tupelo_grid.deployment.draining import drain_store
 from tupelo_grid.deployment.letters import DataStoreError, DeadLetters
 from tupelo_grid.deployment.refreshing import GridRefresh, NotRefreshed
@@ -38,7 +37,6 @@ SERVICE = "tupelo.v1.Admin"
 STOPPED_NAMED_MAX = 16
 """Numbers in one warning; `status --lags` has all."""
 AWAY_TRAILER = (("tupelo-code", "STORE_AWAY"),)
-SPACE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 Promote = Callable[[admin_pb2.PromoteRequest], Awaitable[admin_pb2.PromoteResponse]]
 Context = grpc.aio.ServicerContext[Any, Any]

@@ -1,0 +1,85 @@
+"""What a number or a text on the command line may be. For argparse: each raises CliError."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NoReturn
+
+from tupelo_grid.cli.output import CliError, ExitCode
+
+TIMEOUT_S_MAX = 30 * 86_400
+TTL_S_MAX = 100 * 365 * 86_400
+VERSION_MAX = 2**64 - 1
+LIMIT_MAX = 2**32 - 1
+
+
+def seconds(text: str) -> float:
+    """Above 0, as of a timeout."""
+    value = _number(text, "seconds")
+    if not 0 < value <= TIMEOUT_S_MAX:
+        _refuse(f"seconds must be above 0 and at most {TIMEOUT_S_MAX:,}, not {text}")
+    return value
+
+
+def ttl(text: str) -> float:
+    """0 for no end."""
+    value = _number(text, "seconds to live")
+    if not 0 <= value <= TTL_S_MAX:
+        _refuse(f"seconds to live must be 0 (for ever) to {TTL_S_MAX:,} (100 years), not {text}")
+    if 0 < value < 0.001:
+        _refuse(f"seconds to live must be 0.001 or more, or 0 for ever, not {text}")
+    return value
+
+
+def version(text: str) -> int:
+    """Of an entry."""
+    return _whole(text, "a version", 1, VERSION_MAX)
+
+
+def limit(text: str) -> int:
+    """0 for all."""
+    return _whole(text, "a limit", 0, LIMIT_MAX)
+
+
+def as_json(text: str, what: str = "KEY") -> str:
+    """`text` when it is JSON, else the JSON of it as a string. `what` it is, for CliError."""
+    try:
+        value, found = json.loads(text, parse_constant=_no_constant), text
+    except (ValueError, RecursionError):
+        value, found = text, json.dumps(text)
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        _refuse(f"{what} has bytes or surrogates that are no UTF-8 text")
+    except ValueError:
+        _refuse(f"{what} has a number that is too large")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _number(text: str, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        _refuse(f"{what} must be a number, not {text}")
+    return value
+
+
+def _whole(text: str, what: str, lowest: int, highest: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = lowest - 1
+    if not lowest <= value <= highest:
+        _refuse(f"{what} is a whole number from {lowest} to {highest}, not {text}")
+    return value
+
+
+def _refuse(message: str) -> Any:
+    raise CliError(ExitCode.USAGE, message)
