@@ -5,8 +5,8 @@
         --users 100 --spawn-rate 100 --run-time 30s --processes 2
 
 The grid must have the flights (`python -m loadtest.load_flights --host ...`); until it has them,
-users wait and locust shows why. All users of a locust process share one connection to the grid, as
-the requests of an application server do.
+users wait and locust shows why. A run without any request says why, and exits with 1. All users of
+a locust process share one connection to the grid, as the requests of an application server do.
 `--think-time SECONDS` is how long a customer waits between two things, 0 by default.
 """
 
@@ -43,11 +43,13 @@ from tupelo.errors import TupeloError
 from loadtest.airline_package import schedule
 from loadtest.airline_package import unit as airline
 from loadtest.customers import Customer, Popularity
+from loadtest.nothing_done import NothingDone
 from loadtest.reported import REQUEST_TYPE, ReportedCalls
 
 FAILURE_PAUSE_S = 0.1
 CONNECT_PAUSE_S = 1.0
 TIMEOUT_S = 10.0
+DEFAULT_HOST = "127.0.0.1:7400"
 
 popularity = Popularity(schedule.load_flights())
 # Importing all this takes a while, in which gevent's clock stands still; what locust schedules
@@ -98,6 +100,9 @@ class SharedGrid:
 
 
 shared = SharedGrid()
+nothing_done = NothingDone(DEFAULT_HOST)
+events.test_start.add_listener(nothing_done.on_start)
+events.quitting.add_listener(nothing_done.on_quitting)
 
 
 @events.init_command_line_parser.add_listener
@@ -114,7 +119,7 @@ def add_options(parser: ArgumentParser) -> None:
 class AirlineCustomer(User):
     """Looks three times as often as they mean to buy."""
 
-    host = "127.0.0.1:7400"
+    host = DEFAULT_HOST
 
     def on_start(self) -> None:
         self._entered = False
