@@ -34,6 +34,9 @@ class Partition:
             (limit,) = msgspec.msgpack.decode(value)
             rows = sorted((k, *entry) for (name, k), entry in self.entries.items() if name == space)
             return OK, 0, msgspec.msgpack.encode([row for row in rows if row[0] > key][:limit])
+        if kind == kinds.GET_NEAR:
+            answer = msgspec.msgpack.encode([found and found[0], 0, 1, self.sequence])
+            return OK, found[1] if found else 0, answer
         if found is None:
             return int(ResultCode.NOT_FOUND), 0, b""
         return OK, found[1], found[0] if kind == kinds.GET else b""
