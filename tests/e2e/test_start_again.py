@@ -64,7 +64,7 @@ def test_a_grid_that_lost_partitions_says_so_and_begins_anew(tmp_path: Path) -> 
         assert again.returncode == ExitCode.FAILED
         assert "ready" not in again.stdout
         assert "16 of 16 partitions are LOST" in again.stderr
-        assert "tupelo promote --all-lost --from-store" in again.stderr
+        assert "tupelo promote --all-lost" in again.stderr
         promoted = tupelo("promote", "--all-lost", "--from-store", "--yes", "--port", port)
         assert promoted.returncode == 0, promoted.stderr
         counted = tupelo("count", "carts", "--port", port)

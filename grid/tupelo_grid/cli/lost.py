@@ -37,11 +37,11 @@ def lost_error(status: Any, config: GridConfig, detached: bool) -> CliError | No
     port = "" if config.port == GridConfig().port else f" --port {config.port}"
     return CliError(
         ExitCode.FAILED,
-        f"{lost} of {status.partitions.total} partitions are LOST, every unit that held them has "
-        f"died: {as_ranges(status.lost_partitions)}",
+        f"{lost} of {status.partitions.total} partitions are LOST, as all that held them are gone: "
+        f"{as_ranges(status.lost_partitions)}",
         f"{'the grid runs, and ' if detached else ''}all others serve. Bring those units back; if "
-        f"they are gone for good, `tupelo promote --all-lost --from-store{port}` begins these "
-        f"partitions anew with what the store has, after saying what that may lose",
+        f"they are gone for good, `tupelo promote --all-lost{port}` goes on with what living units "
+        f"hold, and with --from-store with what the store has, after saying what that may lose",
     )
 
 
