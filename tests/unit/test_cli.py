@@ -189,7 +189,7 @@ def test_scan_pages_until_the_limit(router, capsys):
     assert len(shown.out.splitlines()) == 7
     assert not shown.err
     assert main(["scan", "carts", "--limit", "5", "--port", router.port]) == 0
-    assert "there are more than these 5: --limit N" in capsys.readouterr().err
+    assert "there are more than the 5 shown: --limit N" in capsys.readouterr().err
 
 
 def test_call_passes_named_arguments(router, capsys):

@@ -48,6 +48,12 @@ def test_one_line_and_exit_code_2(arguments: list[str], capsys: pytest.CaptureFi
     assert not shown.out
 
 
+def test_json_is_told_of_it_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["get", "s", "1", "--json", "--timeout", "0"]) == ExitCode.USAGE
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert (error["code"], error["hint"]) == (2, "")
+
+
 def test_what_is_no_json_is_text() -> None:
     for text in ("NaN", "-Infinity", "[NaN]", "tea", "[" * 100_000):
         assert json.loads(as_json(text)) == text

@@ -91,7 +91,7 @@ def scan(options: argparse.Namespace) -> int:
         if not token or (options.limit and seen >= options.limit):
             break
     if token:
-        say_note(f"there are more than these {seen}: --limit N shows more, --limit 0 shows all")
+        say_note(f"there are more than the {seen} shown: --limit N shows more, --limit 0 shows all")
     if options.json:
         say_json({"entries": seen, "more": bool(token)})
     return ExitCode.OK

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 from tupelo.v1 import admin_pb2 as pb
 
-from tupelo_grid.cli.output import CliError, ExitCode, human_bytes, say, say_json
+from tupelo_grid.cli.output import CliError, ExitCode, counted, human_bytes, say, say_json
 from tupelo_grid.cli.rpc import admin_stub, as_cli_error
 from tupelo_grid.cli.settings import load_config
 
@@ -60,7 +60,8 @@ def drain(options: argparse.Namespace) -> int:
 def words(progress: pb.DrainStoreProgress) -> str:
     cause = f"; {progress.cause}" if progress.cause else ""
     return (
-        f"draining: {progress.partitions_left} partitions left, {progress.records_left} records "
+        f"draining: {counted(progress.partitions_left, 'partition')} left, "
+        f"{counted(progress.records_left, 'record')} "
         f"({human_bytes(progress.bytes_left)}), {progress.elapsed_s:.1f} s{cause}"
     )
 

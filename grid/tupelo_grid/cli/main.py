@@ -31,8 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options = parser().parse_args(arguments)
     except CliError as error:
-        say_error(error)
-        return int(error.code)
+        return _failed(error, "--json" in (sys.argv[1:] if arguments is None else arguments))
     # As the processes of the grid set it; read when grpc is imported, which commands do.
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -40,16 +39,20 @@ def main(arguments: list[str] | None = None) -> int:
         command = importlib.import_module(f"tupelo_grid.cli.{options.module}")
         return int(getattr(command, options.function)(options))
     except CliError as error:
-        say_error(error)
-        if getattr(options, "json", False) and not error.told:
-            say_json(error_dict(error))
-        return int(error.code)
+        return _failed(error, getattr(options, "json", False))
     except BrokenPipeError:
         # The reader, such as `head`, has enough. Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(ExitCode.OK)
     except KeyboardInterrupt:
         return 130
+
+
+def _failed(error: CliError, as_json: bool) -> int:
+    say_error(error)
+    if as_json and not error.told:
+        say_json(error_dict(error))
+    return int(error.code)
 
 
 def parser() -> argparse.ArgumentParser:
