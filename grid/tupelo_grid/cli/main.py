@@ -7,6 +7,7 @@ import importlib
 import importlib.metadata
 import os
 import sys
+from functools import partial
 from typing import Any
 
 from tupelo_grid.cli import values
@@ -147,7 +148,7 @@ def _add_operations(commands: Any) -> None:
     )
     status.add_argument(
         "--watch",
-        type=values.seconds,
+        type=partial(values.seconds, option="--watch"),
         nargs="?",
         const=1.0,
         metavar="S",
@@ -173,7 +174,12 @@ def _add_operations(commands: Any) -> None:
 
     demo = _add(commands, "demo", "demo.demo", "a real day of flights, sold out under load")
     demo.add_argument("--keep", action="store_true", help="leave the grid running")
-    demo.add_argument("--seconds", type=values.seconds, default=10.0, help="of load (default: 10)")
+    demo.add_argument(
+        "--seconds",
+        type=partial(values.seconds, option="--seconds"),
+        default=10.0,
+        help="of load (default: 10)",
+    )
     demo.add_argument("--users", type=int, default=8, help="of the load (default: 8)")
 
     space = _add(commands, "space", "operate.create_space", "create a space")

@@ -14,21 +14,21 @@ VERSION_MAX = 2**64 - 1
 LIMIT_MAX = 2**32 - 1
 
 
-def seconds(text: str) -> float:
+def seconds(text: str, option: str = "--timeout") -> float:
     """Above 0, as of a timeout."""
-    value = _number(text, "seconds")
+    value = _number(text, option)
     if not 0 < value <= TIMEOUT_S_MAX:
-        _refuse(f"seconds must be above 0 and at most {TIMEOUT_S_MAX:,}, not {text}")
+        _refuse(f"{option} must be above 0 and at most {TIMEOUT_S_MAX:,} seconds, not {text}")
     return value
 
 
 def ttl(text: str) -> float:
     """0 for no end."""
-    value = _number(text, "seconds to live")
+    value = _number(text, "--ttl")
     if not 0 <= value <= TTL_S_MAX:
-        _refuse(f"seconds to live must be 0 (for ever) to {TTL_S_MAX:,} (100 years), not {text}")
+        _refuse(f"--ttl must be 0 (for ever) to {TTL_S_MAX:,} seconds (100 years), not {text}")
     if 0 < value < 0.001:
-        _refuse(f"seconds to live must be 0.001 or more, or 0 for ever, not {text}")
+        _refuse(f"--ttl must be 0.001 seconds or more, or 0 for ever, not {text}")
     return value
 
 
@@ -39,7 +39,7 @@ def version(text: str) -> int:
 
 def limit(text: str) -> int:
     """0 for all."""
-    return _whole(text, "a limit", 0, LIMIT_MAX)
+    return _whole(text, "--limit", 0, LIMIT_MAX)
 
 
 def as_json(text: str, what: str = "KEY") -> str:
