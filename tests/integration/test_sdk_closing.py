@@ -10,7 +10,6 @@ from typing import Any
 import grpc.aio
 import pytest
 import tupelo
-from tupelo import Grid
 from tupelo.errors import ConnectionLost, RequestError
 
 from tests.fake_grid import FakeGrid, grids
@@ -63,6 +62,7 @@ async def test_another_event_loop_is_told_what_to_use(fake: FakeGrid) -> None:
                     space.put_many({"a": 1}),
                     grid.space("unknown").get("a"),
                     grid.status(),
+                    grid.close(),
                     return_exceptions=True,
                 )
             )
@@ -70,7 +70,7 @@ async def test_another_event_loop_is_told_what_to_use(fake: FakeGrid) -> None:
         thread = threading.Thread(target=asyncio.run, args=(elsewhere(),))
         thread.start()
         await asyncio.to_thread(thread.join)
-        assert [type(error) for error in said] == [RequestError] * 5
+        assert [type(error) for error in said] == [RequestError] * 6
         assert all("tupelo.sync" in str(error) for error in said)
         assert sum(unit.frames for unit in fake.units) == frames
         assert await space.get("a") is None
@@ -113,17 +113,3 @@ async def test_the_sync_client_says_the_same(fake: FakeGrid) -> None:
         return said
 
     assert all("closed" in text for text in await asyncio.to_thread(use))
-
-
-async def test_grids_of_other_loops_are_not_confused(fake: FakeGrid) -> None:
-    """What is made here and opened elsewhere belongs there."""
-    connecting = tupelo.connect(fake.seed)
-    found: list[Any] = []
-
-    async def elsewhere() -> None:
-        grid: Grid
-        async with connecting as grid:
-            found.append(await grid.space("default").get("a"))
-
-    await asyncio.to_thread(asyncio.run, elsewhere())
-    assert found == [None]

@@ -80,7 +80,9 @@ class Grid:
 
     async def close(self) -> None:
         """Ends the connection. Pending calls fail: ConnectionLost, or OutcomeUnknown for a write
-        that has been sent."""
+        that has been sent. A second time does nothing."""
+        if self._dispatcher is not None:
+            self._routes.check_home()
         if self._near is not None:
             await self._near.close()
         if self._dispatcher is not None:
