@@ -34,6 +34,7 @@ async def rig() -> AsyncIterator[Rig]:
     config = GridConfig(key_bytes_max=200, value_bytes_max=5000)
     async with running(config, known=False) as rig:
         rig.grid.spaces["seats"] = encode_schema(SEATS)
+        rig.grid.spaces["brief"] = encode_schema(SpaceSchema("brief", persist=False))
         rig.commands["air.hold"] = b'{"route": ["event"], "read_only": false}'
         rig.commands["air.map"] = b'{"route": ["event"], "read_only": true}'
         await rig.publish()
@@ -119,6 +120,11 @@ async def test_typed_entries(rig: Rig) -> None:
     assert got.value_json == '{"event":"e1","number":7,"holder":null}'
 
 
+async def test_a_key_of_the_wrong_type_can_be_removed(rig: Rig) -> None:
+    wrong = pb.DeleteRequest(space="seats", key_json='["e1", "7"]')
+    assert not (await ask(rig, "Delete", wrong)).applied
+
+
 @pytest.mark.parametrize(
     ("method", "message", "code", "name", "says"),
     [
@@ -136,6 +142,10 @@ async def test_typed_entries(rig: Rig) -> None:
          "INVALID_ARGUMENT", "needs the argument 'event'"),
         ("Put", pb.PutRequest(space="seats", value_json='{"event": 1}'),
          grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", "does not fit space 'seats'"),
+        ("Put", pb.PutRequest(space="brief", key_json="1", value_json="1", write_through=True),
+         grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", "not stored (persist=False)"),
+        ("Delete", pb.DeleteRequest(space="brief", key_json="1", write_through=True),
+         grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", "not stored (persist=False)"),
         ("Put", pb.PutRequest(space="default", key=b"\xc1", value=b"\x01"),
          grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", "not MessagePack"),
         ("Put", pb.PutRequest(space="default", key=b"\x01", value=b"\xc1"),
