@@ -44,6 +44,7 @@ STATUS: Final[Mapping[ResultCode, grpc.StatusCode]] = {
     ResultCode.PARTITION_OUT_OF_RANGE: grpc.StatusCode.OUT_OF_RANGE,
     ResultCode.COMMAND_FAILED: grpc.StatusCode.INTERNAL,
     ResultCode.OUTCOME_UNKNOWN: grpc.StatusCode.UNKNOWN,
+    ResultCode.ANSWER_FULL: grpc.StatusCode.UNKNOWN,
     # The write was done, so that nobody must take it for one to be repeated.
     ResultCode.NOT_PERSISTED: grpc.StatusCode.UNKNOWN,
 }
