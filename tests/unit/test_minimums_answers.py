@@ -62,3 +62,29 @@ def test_other_spaces_of_the_partition_are_answered_as_ever() -> None:
     cluster.tick()
     assert codes(pending) == [0]
     assert list(pending.copies) == [1]
+
+
+def adds(op: int) -> Batch:
+    return one(kinds.CALL, 0, op=op, target="add")
+
+
+@pytest.mark.parametrize("strict", ["strict", "default"])
+def test_a_command_takes_what_the_spaces_take_that_it_wrote_to(strict: str) -> None:
+    """`add` writes to "default"; another space of the partition is nothing to it."""
+    cluster = Cluster(["a#1", "b#2"], partitions=1)
+    unit = cluster.units["a#1"]
+    before = cluster.run(0, adds(1))
+    assert codes(before) == [0]
+    unit.minimums.follow({strict: 2}, unit.primaries.values())
+    cluster.dead.add("b#2")
+    pending = unit.submit(adds(2))
+    cluster.publish()
+    cluster.tick()
+    expected = UNKNOWN if strict == "default" else 0
+    assert codes(pending) == [expected]
+    again = cluster.run(0, adds(2))
+    assert codes(again) == [expected]
+    unit.minimums.follow({}, unit.primaries.values())
+    first, second = cluster.run(0, adds(1)), cluster.run(0, adds(2))
+    assert (first.values, first.versions) == (before.values, before.versions)
+    assert second.versions[0] == before.versions[0] + 1, "its record's, as the first answer said"

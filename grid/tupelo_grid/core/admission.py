@@ -10,6 +10,7 @@ from tupelo.errors import ResultCode
 
 from tupelo_grid.core import batch as kinds_of
 from tupelo_grid.core.commands import CommandRunner
+from tupelo_grid.core.dedupe import Remembered
 from tupelo_grid.core.limits import Limits
 from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.primary import Primary
@@ -93,7 +94,7 @@ class Admission:
         if state is not None:
             known = state.results.get(op_number)
             if known is not None:
-                return (OK, known, b"") if isinstance(known, int) else known[1]
+                return self._remembered(primary, known, space)
             if op_number < state.floor:
                 return Refusal(
                     ResultCode.STALE_TOKEN,
@@ -105,6 +106,19 @@ class Admission:
         elif len(partition.sessions.states) >= self.limits.sessions_max:
             self._evict(primary)
         return self.overload(primary, space)
+
+    @staticmethod
+    def _remembered(primary: Primary, known: Remembered, space: str) -> Refusal | Result:
+        """The answer of what ran before. A retry gets it when there are as many copies as its write
+        takes: it may have been committed with fewer, and nobody was told that it is done then."""
+        if isinstance(known, int):
+            sequence, result = known, (OK, known, b"")
+        else:
+            sequence, result = known
+            if result[0] == OK:  # of a command, whose version is that of its record
+                result = (OK, sequence, result[2])
+        short = primary.short_of(space, sequence)
+        return Refusal(ResultCode.OUTCOME_UNKNOWN, short) if short else result
 
     def overload(self, primary: Primary, space: str = "") -> Refusal | None:
         """Why no write of the space is taken in the partition at the moment; None: they are. "":

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tupelo.errors import ResultCode
-
-from tupelo_grid.core.minimums import Minimums
 
 # Kinds of operation, as on the wire (OpKind in proto/tupelo/v1/data.proto).
 GET = 1
@@ -92,13 +91,6 @@ class OpError:
     code: int
     message: str
     fields: dict[str, object] = field(default_factory=dict)
-
-
-def copies_lost(partition: int, have: int, want: int) -> str:
-    return (
-        f"partition {partition} has {have} of the {want} in-sync replicas that this write takes: "
-        "it is written, and may yet be lost; a retry is answered when there are enough"
-    )
 
 
 class Pending:
@@ -204,29 +196,29 @@ class Pending:
                     outcome.versions[start:end] = [0] * (end - start)
             start = end
 
-    def too_few(self, partition: int, have: int, minimums: Minimums) -> None:
-        """Of writes that want more copies than the `have` there are, nobody is told that they are
-        done: a retry is answered when the copies are back."""
+    def too_few(self, partition: int, short_of: Callable[[str, int], str]) -> None:
+        """Of writes that want more copies than there are, nobody is told that they are done: a
+        retry is answered when the copies are back. `short_of`: see Primary."""
         batch = self.batch
         kinds, names, places = batch.kinds, batch.targets, batch.target_index
         for index, number in enumerate(batch.partitions):
-            if number != partition or kinds[index] in READ_KINDS:
+            written = kinds[index] not in READ_KINDS and self.codes[index] < CARRIED_OUT_BELOW
+            if number != partition or not written:
                 continue
             name = names[0] if places is None else names[places[index]]
-            want = minimums.most if kinds[index] == CALL else minimums.of(name)
-            if have < want and self.codes[index] < CARRIED_OUT_BELOW:
-                self.fail(index, OUTCOME_UNKNOWN, copies_lost(partition, have, want))
+            short = short_of("" if kinds[index] == CALL else name, self.versions[index])
+            if short:
+                self.fail(index, OUTCOME_UNKNOWN, short)
                 self.values[index] = b""
         bulk, outcome = batch.bulk, self.bulk
         if bulk is None or outcome is None or bulk.kind == GET:
             return
-        want = minimums.of(bulk.space)
         for group, number in enumerate(bulk.partitions):
-            short = number == partition and have < want
-            if short and outcome.codes[group] < CARRIED_OUT_BELOW:
-                outcome.codes[group] = OUTCOME_UNKNOWN
-                text = copies_lost(partition, have, want)
-                self.errors.append(OpError(len(kinds) + group, OUTCOME_UNKNOWN, text))
+            if number == partition and outcome.codes[group] < CARRIED_OUT_BELOW:
+                short = short_of(bulk.space, outcome.versions[group])
+                if short:
+                    outcome.codes[group] = OUTCOME_UNKNOWN
+                    self.errors.append(OpError(len(kinds) + group, OUTCOME_UNKNOWN, short))
 
     def set_copies(self, partition: int, copies: int) -> None:
         """The in-sync set changed while the batch waited: tell how many replicas really hold it."""

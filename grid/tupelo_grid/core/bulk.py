@@ -9,7 +9,7 @@ from typing import Final
 from tupelo.errors import ResultCode
 
 from tupelo_grid.core.admission import Admission, Refusal
-from tupelo_grid.core.batch import DELETE, GET, Bulk, BulkOutcome, OpError, Pending, copies_lost
+from tupelo_grid.core.batch import DELETE, GET, Bulk, BulkOutcome, OpError, Pending
 from tupelo_grid.core.primary import Primary
 from tupelo_grid.core.records import WRITE, Entry, Mutation
 
@@ -88,9 +88,6 @@ class BulkEvaluator:
             outcome.versions[group] = primary.append(record)
         elif isinstance(admitted, Refusal):
             return admitted
-        elif len(primary.config.in_sync) < (want := primary.minimums.of(bulk.space)):
-            why = copies_lost(primary.number, len(primary.config.in_sync), want)
-            return Refusal(ResultCode.OUTCOME_UNKNOWN, why)
         else:
             outcome.versions[group] = admitted[1]
         outcome.epochs[group] = primary.epoch

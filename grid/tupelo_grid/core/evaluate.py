@@ -240,12 +240,6 @@ class Evaluator:
                 self._refuse(pending, i, admitted)
                 return
             # It ran before; its record may still be on its way to the backups.
-            want = primary.minimums.most if call else primary.minimums.of(name)
-            have = len(primary.config.in_sync)
-            if have < want:
-                why = kinds_of.copies_lost(primary.number, have, want)
-                self._refuse(pending, i, Refusal(ResultCode.OUTCOME_UNKNOWN, why))
-                return
             self._tell(pending, i, admitted)
             waits[primary] = primary.partition.journal.last
         else:

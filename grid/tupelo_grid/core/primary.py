@@ -162,11 +162,33 @@ class Primary:
             pending = waiters.popleft()[1]
             if not self.writable:
                 # The set shrank while it waited: it is committed, with too few copies to say so.
-                pending.too_few(self.number, len(self.config.in_sync), self.minimums)
+                pending.too_few(self.number, self.short_of)
             pending.waits -= 1
             if not pending.waits:
                 done.append(pending)
         return done
+
+    def short_of(self, space: str, sequence: int) -> str:
+        """Why a write of that space, which is `sequence`, has too few copies to be called done; ""
+        when it has enough. "": of a command, which takes what the spaces take that it wrote to."""
+        if self.writable:
+            return ""
+        minimums, journal = self.minimums, self.partition.journal
+        if space:
+            want = minimums.of(space)
+        elif not sequence:  # it changed nothing
+            want = minimums.grid
+        elif sequence > journal.base:
+            want = minimums.of_all(mutation[0] for mutation in journal.at(sequence)[5])
+        else:  # what it wrote is not known any more
+            want = minimums.most
+        have = len(self.config.in_sync)
+        if have >= want:
+            return ""
+        return (
+            f"partition {self.number} has {have} of the {want} in-sync replicas that this write "
+            "takes: it is written, and may yet be lost; a retry is answered when there are enough"
+        )
 
     def give_up(self) -> list[Pending]:
         """The role is over: what waits can no longer be told. Returns the batches that are done."""

@@ -29,6 +29,8 @@ NAMED_MAX: Final = 16
 _pack: Final = msgspec.msgpack.Encoder().encode
 _page: Final = msgspec.msgpack.Decoder(list[tuple[bytes, bytes, int]])
 
+# What fewer partitions at a time may get past.
+_TOO_LARGE: Final = frozenset({int(ResultCode.VALUE_TOO_LARGE), int(ResultCode.ANSWER_FULL)})
 # The first of these that occurs is the code of the whole: what waiting does not mend comes first.
 _WEIGHT: Final = (
     ResultCode.UNKNOWN_SPACE,
@@ -50,7 +52,7 @@ class Answers:
     @property
     def too_large(self) -> bool:
         codes = {int(error.code) for error in self.failed.values()}
-        return int(ResultCode.VALUE_TOO_LARGE) in codes
+        return not codes.isdisjoint(_TOO_LARGE)
 
     @property
     def unbroken(self) -> Sequence[bytes]:
