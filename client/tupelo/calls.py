@@ -71,11 +71,7 @@ def prepare_by_name(
     if not isinstance(arguments, Mapping):
         raise InvalidArgument(f"arguments are a mapping by name, not {arguments!r:.100}")
     names = info.route if info else ()
-    try:
-        packed = encode_value(dict(arguments))
-    except InvalidArgument as error:
-        why = error.message.removeprefix("the value cannot be stored: ")
-        raise InvalidArgument(f"{name}: an argument cannot be sent as MessagePack: {why}") from None
+    packed = encode_value(dict(arguments), f"{name}: an argument cannot be sent as MessagePack")
     return Prepared(
         name=name,
         route=encode_key(route) if route is not None else route_bytes(name, names, arguments),

@@ -78,12 +78,12 @@ def decode_key(data: bytes) -> Any:
     return tuple(key) if key.__class__ is list else key
 
 
-def encode_value(value: Any) -> bytes:
-    """Any value that MessagePack can carry. Raises InvalidArgument."""
+def encode_value(value: Any, cannot: str = "the value cannot be stored") -> bytes:
+    """Any value that MessagePack can carry. Raises InvalidArgument, which begins with `cannot`."""
     try:
         return _encode(value)
     except _ENCODE_ERRORS as error:
-        raise InvalidArgument(f"the value cannot be stored: {error}") from None
+        raise InvalidArgument(f"{cannot}: {error}") from None
 
 
 def decode_value(data: bytes) -> Any:
@@ -297,10 +297,7 @@ _Codec = tuple[Callable[[Any], bytes], Callable[[bytes], Any]]
 
 def encode_struct(entry: Any) -> bytes:
     """An entry as it is, its fields not checked: for those who decode it again anyway."""
-    try:
-        return _encode(entry)
-    except _ENCODE_ERRORS as error:
-        raise InvalidArgument(f"the entry cannot be stored: {error}") from None
+    return encode_value(entry, "the entry cannot be stored")
 
 
 def _typed_values(schema: SpaceSchema, entry_type: type[Any]) -> _Codec:

@@ -86,6 +86,10 @@ _VERDICTS: Final = {
     NOT_SENT: Verdict.REROUTE,
 }
 
+# Not charged to the retry budget: nothing was sent, or the load was not in vain, as what had no
+# room in an answer left it to others.
+_FREE: Final = frozenset({NOT_SENT, int(ResultCode.PARTITION_LOST), int(ResultCode.ANSWER_FULL)})
+
 
 def verdict_of(code: int) -> Verdict:
     return _VERDICTS.get(code, Verdict.FINAL)
@@ -178,11 +182,9 @@ class Attempts:
             raise self._error(failure, "")
         attempt, self.made = self.made, self.made + 1
         step, self._step = self._step, self._step + 1
-        # What had no room in an answer is no load that was in vain: others took the room.
-        full = failure.code == ResultCode.ANSWER_FULL
-        sent = failure.code not in (NOT_SENT, ResultCode.PARTITION_LOST) and not full
-        if sent and not self._budget.spend(now):
+        if failure.code not in _FREE and not self._budget.spend(now):
             raise self._error(failure, "the client's retry budget is spent")
+        full = failure.code == ResultCode.ANSWER_FULL
         quick = full or verdict is Verdict.RESESSION or (moved and attempt == 0)
         delay_s = 0.0
         if not quick:

@@ -12,10 +12,11 @@ import grpc
 import pytest
 from tupelo.v1 import admin_pb2 as pb
 from tupelo.v1 import admin_pb2_grpc
-from tupelo_grid.cli.lost import Patience, as_ranges, lost_error, parse_ranges
+from tupelo_grid.cli.lost import Patience, lost_error
 from tupelo_grid.cli.main import main
 from tupelo_grid.cli.output import CliError, ExitCode
 from tupelo_grid.cli.starting import Interrupted, Signals
+from tupelo_grid.cli.values import as_ranges, parse_ranges
 from tupelo_grid.config import GridConfig
 
 

@@ -5,35 +5,33 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
+from tupelo_grid.config import GridConfig
 from tupelo_grid.core.limits import Limits
 from tupelo_grid.core.membership import LeaseKeeper, Tick
-from tupelo_grid.core.statestore import KeyValue, Snapshot, TxnResult
+from tupelo_grid.core.statestore import Snapshot, TxnResult
 from tupelo_grid.core.table import Lease, PartitionConfig, encode, lease_key, part_key
 from tupelo_grid.core.unit import Unit
 from tupelo_grid.runtime.leasing import LeaseLoop
 
+from tests.memory_store import MemoryStateStore
 from tests.unit.test_core_unit import SPACES, CountingCommands, FakeClock
 
 ME = "u#1"
 
 
-class Store:
+class SlowStore(MemoryStateStore):
     """Answers when it is told to; `reads` and `txns` are the answers that are awaited."""
 
     def __init__(self) -> None:
-        self.revision = 10
-        self.entries = {
-            lease_key(ME): KeyValue(encode(Lease("u", "a", "b", "n0")), 10),
-            part_key(0): KeyValue(encode(PartitionConfig(1, ME, (ME,))), 5),
-        }
+        super().__init__(GridConfig())
+        self.state.txn([], {part_key(0): encode(PartitionConfig(1, ME, (ME,)))})
+        self.state.txn([], {lease_key(ME): encode(Lease("u", "a", "b", "n0"))})
         self.reads: list[asyncio.Future[None]] = []
         self.txns: list[asyncio.Future[None]] = []
 
     async def read(self, prefix: str) -> Snapshot:
-        answer = asyncio.get_running_loop().create_future()
-        self.reads.append(answer)
-        snapshot = Snapshot(dict(self.entries), self.revision)
-        await answer
+        snapshot = await super().read(prefix)
+        await self._wait(self.reads)
         return snapshot
 
     async def txn(
@@ -42,15 +40,14 @@ class Store:
         puts: Mapping[str, bytes],
         deletes: Sequence[str] = (),
     ) -> TxnResult:
-        answer = asyncio.get_running_loop().create_future()
-        self.txns.append(answer)
-        [(key, revision)] = conditions
-        assert self.entries[key].revision == revision
-        self.revision += 1
-        for name, value in puts.items():
-            self.entries[name] = KeyValue(value, self.revision)
-        await answer
-        return TxnResult(True, self.revision, {})
+        result = await super().txn(conditions, puts, deletes)
+        await self._wait(self.txns)
+        return result
+
+    @staticmethod
+    async def _wait(answers: list[asyncio.Future[None]]) -> None:
+        answers.append(asyncio.get_running_loop().create_future())
+        await answers[-1]
 
 
 async def turn() -> None:
@@ -59,10 +56,10 @@ async def turn() -> None:
 
 
 async def test_a_late_read_does_not_take_away_what_a_newer_one_brought() -> None:
-    clock, store = FakeClock(), Store()
+    clock, store = FakeClock(), SlowStore()
     unit = Unit(ME, clock, Limits(), CountingCommands(), SPACES)
     keeper = LeaseKeeper(ME, Lease("u", "a", "b", ""), 3.0)
-    loop = LeaseLoop(keeper, unit, store, clock, 3.0, lambda: None)  # type: ignore[arg-type]
+    loop = LeaseLoop(keeper, unit, store, clock, 3.0, lambda: None)
     loop._step(Tick("t1"))
     await turn()
     clock.seconds += 0.4

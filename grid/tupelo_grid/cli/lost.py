@@ -1,17 +1,12 @@
-"""What an operator is told of LOST partitions, and how a list of partitions is written."""
+"""What a start says of LOST partitions, and how long it waits for them."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from typing import Any
 
 from tupelo_grid.cli.output import CliError, ExitCode
+from tupelo_grid.cli.values import as_ranges
 from tupelo_grid.config import GridConfig
-
-NUMBERS = re.compile(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?")
-RANGES_SHOWN = 16
-PARTITIONS_MAX = 4096
 
 
 class Patience:
@@ -43,31 +38,3 @@ def lost_error(status: Any, config: GridConfig, detached: bool) -> CliError | No
         f"they are gone for good, `tupelo promote --all-lost{port}` goes on with what living units "
         f"hold, and with --from-store with what the store has, after saying what that may lose",
     )
-
-
-def as_ranges(numbers: Iterable[int]) -> str:
-    """[0, 1, 2, 7] as "0-2, 7"; the first ones of many."""
-    runs: list[list[int]] = []
-    for number in sorted(set(numbers)):
-        if runs and runs[-1][1] == number - 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    words = [str(first) if first == last else f"{first}-{last}" for first, last in runs]
-    return ", ".join(words[:RANGES_SHOWN]) + (", ..." if len(words) > RANGES_SHOWN else "")
-
-
-def parse_ranges(text: str) -> list[int]:
-    """ "0-2,7" as [0, 1, 2, 7]. Raises CliError."""
-    numbers: set[int] = set()
-    for part in text.split(","):
-        found = NUMBERS.fullmatch(part)
-        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
-        if not first <= last < PARTITIONS_MAX:
-            raise CliError(
-                ExitCode.USAGE,
-                f"{text!r} names no partitions",
-                "write one as 17, several as 1-255 or 3,7,20-31, or give --all-lost",
-            )
-        numbers.update(range(first, last + 1))
-    return sorted(numbers)

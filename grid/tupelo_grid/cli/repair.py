@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import grpc
 from tupelo.v1 import admin_pb2 as pb
 
-from tupelo_grid.cli.lost import as_ranges, parse_ranges
 from tupelo_grid.cli.output import (
     CliError,
     ExitCode,
@@ -24,6 +23,7 @@ from tupelo_grid.cli.output import (
 )
 from tupelo_grid.cli.rpc import admin_stub, as_cli_error, call
 from tupelo_grid.cli.settings import load_config
+from tupelo_grid.cli.values import as_ranges, parse_ranges
 from tupelo_grid.config import GridConfig
 
 SHOWN_MAX = 16

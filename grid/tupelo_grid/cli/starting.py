@@ -30,7 +30,7 @@ class Signals:
         self.count = 0
         self.name = ""
         self.raising = False
-        self._before: dict[int, object] = {}
+        self._before: dict[int, signal._HANDLER] = {}
 
     def __enter__(self) -> Signals:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -39,7 +39,7 @@ class Signals:
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)
 
     def arm(self) -> None:
         """From now on a signal raises Interrupted; one that came already does at once."""
@@ -90,10 +90,18 @@ def _wait(process: subprocess.Popen[bytes], timeout_s: float, signals: Signals) 
     """Until it has ended; it is killed after `timeout_s`, or when one more signal asks for it."""
     asked = signals.count
     deadline = time.monotonic() + timeout_s
-    while process.poll() is None:
+    while not _ended(process):
         if time.monotonic() > deadline or signals.count > asked:
             process.kill()
-        time.sleep(POLL_S)
+
+
+def _ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it has, waiting for it so long that signals are heeded in between."""
+    try:
+        process.wait(POLL_S)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def until_stopped(process: subprocess.Popen[bytes], config: GridConfig, signals: Signals) -> bool:
@@ -101,7 +109,7 @@ def until_stopped(process: subprocess.Popen[bytes], config: GridConfig, signals:
     killed, as the second signal asks for."""
     asked = killed = False
     deadline: float | None = None
-    while process.poll() is None:
+    while not _ended(process):
         if signals.count and not asked:
             asked = True
             process.terminate()
@@ -111,7 +119,6 @@ def until_stopped(process: subprocess.Popen[bytes], config: GridConfig, signals:
         if deadline is not None and time.monotonic() > deadline and not killed:
             killed = True
             kill_all(config)
-        time.sleep(POLL_S)
     return killed
 
 

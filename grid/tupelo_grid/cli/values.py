@@ -1,17 +1,23 @@
-"""What a number or a text on the command line may be. For argparse: each raises CliError."""
+"""What the command line may hold: numbers, texts, lists. For argparse: each raises CliError."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
+from collections.abc import Iterable
 from typing import Any, NoReturn
+
+from tupelo.seconds import SECONDS_MAX
 
 from tupelo_grid.cli.output import CliError, ExitCode
 
 TIMEOUT_S_MAX = 30 * 86_400
-TTL_S_MAX = 100 * 365 * 86_400
 VERSION_MAX = 2**64 - 1
 LIMIT_MAX = 2**32 - 1
+PARTITIONS_MAX = 4096
+RANGES_SHOWN = 16
+_RANGE = re.compile(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?")
 
 
 def seconds(text: str, option: str = "--timeout") -> float:
@@ -25,8 +31,8 @@ def seconds(text: str, option: str = "--timeout") -> float:
 def ttl(text: str) -> float:
     """0 for no end."""
     value = _number(text, "--ttl")
-    if not 0 <= value <= TTL_S_MAX:
-        _refuse(f"--ttl must be 0 (for ever) to {TTL_S_MAX:,} seconds (100 years), not {text}")
+    if not 0 <= value <= SECONDS_MAX:
+        _refuse(f"--ttl must be 0 (for ever) to {SECONDS_MAX:,} seconds (100 years), not {text}")
     if 0 < value < 0.001:
         _refuse(f"--ttl must be 0.001 seconds or more, or 0 for ever, not {text}")
     return value
@@ -55,6 +61,34 @@ def as_json(text: str, what: str = "KEY") -> str:
     except ValueError:
         _refuse(f"{what} has a number that is too large")
     return found
+
+
+def as_ranges(numbers: Iterable[int]) -> str:
+    """[0, 1, 2, 7] as "0-2, 7"; the first ones of many."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and runs[-1][1] == number - 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    words = [str(first) if first == last else f"{first}-{last}" for first, last in runs]
+    return ", ".join(words[:RANGES_SHOWN]) + (", ..." if len(words) > RANGES_SHOWN else "")
+
+
+def parse_ranges(text: str) -> list[int]:
+    """ "0-2,7" as [0, 1, 2, 7]. Raises CliError."""
+    numbers: set[int] = set()
+    for part in text.split(","):
+        found = _RANGE.fullmatch(part)
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if not first <= last < PARTITIONS_MAX:
+            raise CliError(
+                ExitCode.USAGE,
+                f"{text!r} names no partitions",
+                "write one as 17, several as 1-255 or 3,7,20-31, or give --all-lost",
+            )
+        numbers.update(range(first, last + 1))
+    return sorted(numbers)
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -90,8 +90,9 @@ class PartState:
         after = max(self.committed, base)
         if self.committed < base:
             self.changed = base
-        new = source.read(partition, after, NOOPS_MAX)
-        if len(new) < committed - after or any(record[0] != NOOP for _, record in new):
+        count = committed - after
+        new = source.read(partition, after, count) if count <= NOOPS_MAX else ()
+        if len(new) < count or any(record[0] != NOOP for _, record in new):
             self.changed = committed
         self.committed = committed
         marks = self.marks
