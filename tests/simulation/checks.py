@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tupelo_grid.core import batch as kinds
 from tupelo_grid.core.batch import Pending
+from tupelo_grid.core.dedupe import numbers_of
 from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.records import Record
 from tupelo_grid.core.table import (
@@ -157,11 +158,10 @@ class Checks:
             if record is None:
                 raise Violation(f"{process.incarnation} commits {number}/{sequence} unseen")
             done.append((epoch, record))
-            if record[1]:
-                before = tokens.setdefault((record[1], record[2]), sequence)
-                if before != sequence:
+            for operation in numbers_of(record) if record[1] else ():
+                if (before := tokens.setdefault((record[1], operation), sequence)) != sequence:
                     raise Violation(
-                        f"operation {record[2]} of session {record[1]} took effect twice in "
+                        f"operation {operation} of session {record[1]} took effect twice in "
                         f"{number}: {before} and {sequence}"
                     )
         self._all_in_sync_hold(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -54,6 +55,16 @@ class Client:
         if world.loop.now >= world.plan.load_until_s:
             return
         operation = self.workload.choose()
+        self._begin(operation)
+        if operation.kind < 0:
+            # Others beside it: their groups travel together, and become one record.
+            for _ in range(world.rng.randrange(3)):
+                other = self.workload.bulk(operation.partition)
+                other.aside = True
+                self._begin(other)
+
+    def _begin(self, operation: Operation) -> None:
+        world = self.world
         operation.attempts = Attempts(
             POLICY,
             self.budget,
@@ -97,6 +108,8 @@ class Client:
             reads = groups.pop(0)
             next(iter(groups.values())).extend(reads)
         for session, operations in groups.items():
+            # As a unit has them: groups of one partition that follow one another are one record.
+            operations.sort(key=attrgetter("partition"))
             held = operations[0].session
             floor = held.acked_below if held is not None else 0
             token = (self, [(operation, operation.attempt) for operation in operations])
@@ -194,8 +207,9 @@ class Client:
         self.open -= 1
         if operation.session is not None:
             operation.session.answered(operation.number, operation.number + 1)
-        pause_s = self.world.rng.expovariate(1.0 / self.world.plan.think_s)
-        self.world.loop.after(pause_s, self._next)
+        if not operation.aside:
+            pause_s = self.world.rng.expovariate(1.0 / self.world.plan.think_s)
+            self.world.loop.after(pause_s, self._next)
 
     # -- routes
 

@@ -21,6 +21,7 @@ from tupelo_grid.core.progress import Progress
 from tupelo_grid.core.pump import Pump
 from tupelo_grid.core.pump_frames import Answer
 from tupelo_grid.core.pump_source import UnitPumpSource
+from tupelo_grid.core.records import WRITE
 from tupelo_grid.core.snapshot import Snapshot
 from tupelo_grid.core.swaps import Purpose, SwapOutcome
 from tupelo_grid.core.unit import Unit
@@ -48,6 +49,7 @@ class Original:
     snapshot = Snapshot.__init__
     admit = Admission.admit
     evict = SessionTable.evict
+    note = SessionTable.note
     undo = SessionTable.undo
     confirmed_by = Answers.confirmed_by
     ack = Receiver._ack
@@ -216,6 +218,18 @@ def cancel_race(self: Any, result: Any) -> None:
 def nodedupe(self: Any, primary: Any, session: int, op_number: int, space: str = "") -> Any:
     admitted = Original.admit(self, primary, session, op_number, space)
     return admitted if isinstance(admitted, Refusal) else self.overload(primary, space)
+
+
+def always(*_: Any) -> bool:
+    return True
+
+
+def joint_first_only(self: Any, record: Any, sequence: int) -> Any:
+    return Original.note(self, (WRITE, *record[1:4], None, record[5]), sequence)
+
+
+def joint_first_undone(self: Any, record: Any, floor_before: int) -> None:
+    Original.undo(self, (WRITE, *record[1:4], None, record[5]), floor_before)
 
 
 def floor_ignored(self: Any, primary: Any, session: int, op_number: int, space: str = "") -> Any:

@@ -203,6 +203,23 @@ MUTATIONS = [
     ),
     Mutation("nodedupe", "repeated tokens run again", on("admission.Admission.admit", m.nodedupe)),
     Mutation(
+        "joint_unheard",
+        "operations that ran are put into a record with others again",
+        on("bulk._unheard", m.always),
+        120,
+        lambda plan: replace(plan, repeat=0.4),
+    ),
+    Mutation(
+        "joint_first_only",
+        "of the operations of one record only the first is remembered",
+        both(
+            on("dedupe.SessionTable.note", m.joint_first_only),
+            on("dedupe.SessionTable.undo", m.joint_first_undone),
+        ),
+        120,
+        lambda plan: replace(plan, repeat=0.4),
+    ),
+    Mutation(
         "evicted_new",
         "an evicted session is treated as new",
         on("dedupe.SessionTable.evict", m.evicted_new),

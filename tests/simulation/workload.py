@@ -23,12 +23,14 @@ class Operation:
     """One call of a client, with all its attempts.
 
     Attributes:
+        aside: made beside another one, whose end is waited for to make the next.
         calls: its places in the history, one a key.
         parse: makes the history's result of (code, version, value).
         entries: of a bulk write, what is written.
     """
 
     __slots__ = (
+        "aside",
         "attempt",
         "attempts",
         "calls",
@@ -65,6 +67,7 @@ class Operation:
         self.session: Session | None = None
         self.number = 0
         self.attempt = 0
+        self.aside = False
         self.done = False
 
     @property
@@ -102,7 +105,7 @@ class Workload:
         elif chance < 0.92:
             operation = self._transfer(partition)
         else:
-            operation = self._bulk(partition)
+            operation = self.bulk(partition)
         operation.strict = strict and not operation.writes
         return operation
 
@@ -193,9 +196,9 @@ class Workload:
         operation.value = _encode([account_key(source), account_key(target), rng.randrange(60)])
         return operation
 
-    def _bulk(self, partition: int) -> Operation:
+    def bulk(self, partition: int) -> Operation:
         rng = self._client.world.rng
-        keys = rng.sample(self._client.world.plan.keys, 2)
+        keys = rng.sample(self._client.world.plan.keys, rng.choice((1, 1, 2)))
         operation = Operation(self._client, -kinds.PUT, partition, b"", lambda c, v, x: v)
         recorder = self._client.world.recorder_of("put")
         for key in keys:

@@ -15,6 +15,7 @@ from tupelo_grid.core.journal import TRIM_RECORDS_MIN, Journal, Run, common_poin
 from tupelo_grid.core.partition import SWEEP_EVERY, Partition
 from tupelo_grid.core.records import (
     EXPIRE,
+    JOINT,
     NOOP,
     SESSION_EVICT,
     WRITE,
@@ -44,7 +45,7 @@ def histories(draw: st.DrawFn) -> list[tuple[Record, int]]:
     for number in range(1, draw(st.integers(0, 25)) + 1):
         epoch += draw(st.sampled_from([0, 0, 0, 1, 3]))
         session = draw(st.integers(1, 4))
-        kind = draw(st.sampled_from([WRITE, WRITE, WRITE, NOOP, EXPIRE, SESSION_EVICT]))
+        kind = draw(st.sampled_from([WRITE, WRITE, WRITE, JOINT, NOOP, EXPIRE, SESSION_EVICT]))
         history.append((make_record(draw, kind, session, number), epoch))
     return history
 
@@ -55,6 +56,11 @@ def make_record(draw: st.DrawFn, kind: int, session: int, number: int) -> Record
         floor = draw(st.integers(0, number))
         result = draw(st.none() | st.just((1, 0, b"")))
         return (WRITE, session, number, floor, result, changes)
+    if kind == JOINT:
+        changes += (("s", b"of", b"the", 0), ("s", b"other", b"group", 0))
+        numbers = [number, 1000 + number, 2000 + number]
+        result = (0, 0, msgspec.msgpack.encode(numbers))
+        return (JOINT, session, number, draw(st.integers(0, number)), result, changes)
     if kind == EXPIRE:
         return (EXPIRE, 0, 0, 0, None, tuple((s, k, None, 0) for s, k, _, _ in changes))
     if kind == SESSION_EVICT:

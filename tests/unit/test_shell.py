@@ -20,7 +20,7 @@ async def test_an_answered_frame_goes_without_the_collector() -> None:
         call = Call(SessionRequest(request_id=7, batches=[OpBatch()]))
         pending = Pending(Batch(0, 0, b"", [], [], None, [], None, None))
         pending.token = call
-        call.answers.append(pending)
+        call.answers.append((pending, None))
         assert unit.shell._respond(call).request_id == 7
         del call, pending
         assert not any(type(one) in (Call, Pending) for one in gc.get_objects())

@@ -1,18 +1,28 @@
-"""Carrying out the bulk part of a batch: many entries of one space, in one group a partition."""
+"""Carrying out the bulk part of a batch: many entries of one space, in groups of one partition.
+
+Groups of one partition that follow one another become one record, since what a record costs is the
+same for a few entries as for many: clients put together what several calls have for a partition.
+Each group keeps its own operation number, under which it may be repeated alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
 from typing import Final
 
+import msgspec
 from tupelo.errors import ResultCode
 
 from tupelo_grid.core.admission import Admission, Refusal
-from tupelo_grid.core.batch import DELETE, GET, Bulk, BulkOutcome, OpError, Pending
+from tupelo_grid.core.batch import DELETE, GET, Batch, Bulk, BulkOutcome, OpError, Pending
+from tupelo_grid.core.bulk_runs import Run, runs, singly
 from tupelo_grid.core.primary import Primary
-from tupelo_grid.core.records import WRITE, Entry, Mutation
+from tupelo_grid.core.records import JOINT, WRITE, Entry, Mutation, Record
 
+OK: Final = int(ResultCode.OK)
+
+_encode: Final = msgspec.msgpack.Encoder().encode
 _NO_ENTRIES: Final[Mapping[bytes, Entry]] = {}
 
 
@@ -47,52 +57,62 @@ class BulkEvaluator:
         unknown = self.admission.unknown(bulk.space, 0)
         ttl_ms = bulk.ttl_ms or self.space_ttls.get(bulk.space, 0)
         deadline_ms = now_ms + ttl_ms if ttl_ms else 0
-        end = 0
-        for group, (number, count) in enumerate(zip(bulk.partitions, bulk.counts, strict=True)):
-            start, end = end, end + count
+        for run in runs(bulk, apart=faults is not None):
+            number = bulk.partitions[run.first]
             primary = self.serving.get(number)
-            if faults is not None and ops + group in faults:
-                _refuse(pending, outcome, group, Refusal(*faults[ops + group]))
+            if faults is not None and ops + run.first in faults:
+                _refuse(pending, run, Refusal(*faults[ops + run.first]))
             elif primary is None:
-                _refuse(pending, outcome, group, self.refuse(number))
+                _refuse(pending, run, self.refuse(number))
             elif unknown is not None:
-                _refuse(pending, outcome, group, unknown)
+                _refuse(pending, run, unknown)
             else:
                 if primary.partition.deadlines.next_ms <= now_ms:
                     self.expire(primary, now_ms)
                 if bulk.kind == GET:
                     reads.add(primary)
-                    _get(bulk, outcome, start, end, primary)
+                    _get(bulk, outcome, run.start, run.end, primary)
                 else:
-                    mutations = _mutations(bulk, start, end, deadline_ms)
-                    refusal = self._write(pending, bulk, outcome, group, mutations, primary)
-                    if refusal is not None:
-                        _refuse(pending, outcome, group, refusal)
+                    self._write(pending, bulk, run, deadline_ms, primary)
                 waits[primary] = primary.partition.journal.last
 
     def _write(
-        self,
-        pending: Pending,
-        bulk: Bulk,
-        outcome: BulkOutcome,
-        group: int,
-        mutations: tuple[Mutation, ...],
-        primary: Primary,
-    ) -> Refusal | None:
-        batch, number = pending.batch, bulk.op_numbers[group]
-        admitted = self.admission.admit(primary, batch.session, number, bulk.space)
+        self, pending: Pending, bulk: Bulk, run: Run, deadline_ms: int, primary: Primary
+    ) -> None:
+        """One record for all groups of the run, or one for each where they do not go together."""
+        numbers = bulk.op_numbers[run.first : run.stop]
+        mutations = _mutations(bulk, run.start, run.end, deadline_ms)
+        if len(numbers) > 1 and not _unheard(pending.batch, numbers, primary):
+            for one in singly(bulk, run):
+                self._write(pending, bulk, one, deadline_ms, primary)
+            return
+        batch, outcome = pending.batch, pending.bulk
+        assert outcome is not None
+        admitted = self.admission.admit(primary, batch.session, numbers[0], bulk.space)
         if admitted is None and self.admission.overloaded:
             admitted = self.admission.unspilled(mutations)
         if admitted is None:
-            record = (WRITE, batch.session, number, batch.acked_below, None, mutations)
-            outcome.versions[group] = primary.append(record)
+            record: Record = (WRITE, batch.session, numbers[0], batch.acked_below, None, mutations)
+            if len(numbers) > 1:
+                record = (JOINT, *record[1:4], (OK, 0, _encode(numbers)), mutations)
+            version = primary.append(record)
         elif isinstance(admitted, Refusal):
-            return admitted
+            _refuse(pending, run, admitted)
+            return
         else:
-            outcome.versions[group] = admitted[1]
-        outcome.epochs[group] = primary.epoch
-        outcome.copies[group] = primary.copies
-        return None
+            version = admitted[1]
+        for group in range(run.first, run.stop):
+            outcome.versions[group] = version
+            outcome.epochs[group] = primary.epoch
+            outcome.copies[group] = primary.copies
+
+
+def _unheard(batch: Batch, numbers: Sequence[int], primary: Primary) -> bool:
+    """Whether none of the operations was run or answered before."""
+    state = primary.partition.sessions.states.get(batch.session)
+    if state is None:
+        return True
+    return min(numbers) >= state.floor and state.results.keys().isdisjoint(numbers)
 
 
 def _blank(bulk: Bulk) -> BulkOutcome:
@@ -124,10 +144,12 @@ def _get(bulk: Bulk, outcome: BulkOutcome, start: int, end: int, primary: Primar
             versions[i] = entry.version
 
 
-def _refuse(pending: Pending, outcome: BulkOutcome, group: int, refusal: Refusal) -> None:
+def _refuse(pending: Pending, run: Run, refusal: Refusal) -> None:
+    assert pending.bulk is not None
     pending.stale = pending.stale or refusal.code == ResultCode.WRONG_OWNER
-    outcome.codes[group] = refusal.code
-    if refusal.message:
-        index = len(pending.codes) + group
-        error = OpError(index, refusal.code, refusal.message, dict(refusal.fields))
-        pending.errors.append(error)
+    for group in range(run.first, run.stop):
+        pending.bulk.codes[group] = refusal.code
+        if refusal.message:
+            index = len(pending.codes) + group
+            error = OpError(index, refusal.code, refusal.message, dict(refusal.fields))
+            pending.errors.append(error)

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
 from tupelo.session import SESSION_PERIOD_MS, SESSION_STEP_BITS, session_id
 
-from tupelo_grid.core.records import Record, Result
+from tupelo_grid.core.records import JOINT, Record, Result
 
 # The sequence of the record, when the result is OK with that sequence; else both.
 Remembered = int | tuple[int, Result]
@@ -23,6 +24,14 @@ SWEEP_RESULTS_MIN = 32
 
 # The floor before a record that began its session.
 NEW_SESSION = -1
+
+_numbers = msgspec.msgpack.Decoder(list[int]).decode
+
+
+def numbers_of(record: Record) -> list[int]:
+    """Of the session's operations that the record carries out."""
+    result = record[4]
+    return _numbers(result[2]) if record[0] == JOINT and result is not None else [record[2]]
 
 
 def session_now(now_ms: int) -> int:
@@ -67,7 +76,7 @@ class SessionTable:
 
     def note(self, record: Record, sequence: int) -> int:
         """Takes in a client's record. Returns the floor before it, for `undo`."""
-        _, session, number, floor, result, _ = record
+        kind, session, number, floor, result, _ = record
         state = self.states.get(session)
         if state is None:
             state = self.states[session] = SessionState()
@@ -77,7 +86,10 @@ class SessionTable:
             before = state.floor
             if floor > before:
                 state.floor = floor
-        state.results[number] = sequence if result is None else (sequence, result)
+        if kind == JOINT:
+            state.results.update(dict.fromkeys(numbers_of(record), sequence))
+        else:
+            state.results[number] = sequence if result is None else (sequence, result)
         state.last = sequence
         return before
 
@@ -86,7 +98,8 @@ class SessionTable:
             del self.states[record[1]]
             return
         state = self.states[record[1]]
-        del state.results[record[2]]
+        for number in numbers_of(record):
+            del state.results[number]
         state.floor = floor_before
 
     def sweep(self, session: int, committed_floor: int) -> None:

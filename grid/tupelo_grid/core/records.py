@@ -26,3 +26,4 @@ NOOP: Final = 2  # the first record of an epoch
 EXPIRE: Final = 3  # removals by deadline, decided by the primary
 SESSION_EVICT: Final = 4  # result's value: MessagePack list of session ids
 LOAD: Final = 5  # entries brought in from the store
+JOINT: Final = 6  # several groups of bulk writes; result's value: MessagePack list of op numbers

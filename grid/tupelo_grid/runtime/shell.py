@@ -12,7 +12,7 @@ from tupelo.v1.data_pb2 import BatchResult, OpBatch, SessionRequest, SessionResp
 
 from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.port import StateStore
-from tupelo_grid.core.batch import Pending
+from tupelo_grid.core.batch import Batch, Pending
 from tupelo_grid.core.clock import Clock
 from tupelo_grid.core.frames import Ack, Frame
 from tupelo_grid.core.swaps import SwapResult
@@ -23,6 +23,7 @@ from tupelo_grid.runtime.names import Names
 from tupelo_grid.runtime.swapping import Swapper
 from tupelo_grid.transport.answer_room import Room, bound
 from tupelo_grid.transport.columns import Columns, to_batch, to_result
+from tupelo_grid.transport.joining import Joined, join
 from tupelo_grid.transport.replication import PeerConnections, PeerEvents
 from tupelo_grid.transport.route import RouteCache
 from tupelo_grid.transport.status import detail
@@ -58,13 +59,13 @@ class Through(Protocol):
 
 
 class Call:
-    """A session frame under way. A batch is either answered already or still pending."""
+    """A session frame under way. What a batch, or several, have become: an answer or a pending."""
 
     __slots__ = ("answers", "future", "request", "waits")
 
     def __init__(self, request: SessionRequest) -> None:
         self.request = request
-        self.answers: list[BatchResult | Pending] = []
+        self.answers: list[BatchResult | tuple[Pending, Joined | None]] = []
         self.waits = 0
         self.future: asyncio.Future[SessionResponse] | None = None
 
@@ -150,11 +151,16 @@ class UnitShell:
         self, request: SessionRequest, failed: Mapping[Place, Fault] | None = None
     ) -> SessionResponse | asyncio.Future[SessionResponse]:
         call = Call(request)
-        for message in request.batches:
-            answer = self._submit(message, failed)
-            call.answers.append(answer)
-            if isinstance(answer, Pending) and not answer.done:
-                answer.token = call
+        prepared = [self._prepare(message, failed) for message in request.batches]
+        for one in prepared if len(prepared) == 1 else join(prepared):
+            if isinstance(one, BatchResult):
+                call.answers.append(one)
+                continue
+            joined = one if isinstance(one, Joined) else None
+            pending = self.unit.submit(one.batch if isinstance(one, Joined) else one)
+            call.answers.append((pending, joined))
+            if not pending.done:
+                pending.token = call
                 call.waits += 1
         self.after()
         if not call.waits:
@@ -162,9 +168,10 @@ class UnitShell:
         call.future = self._loop.create_future()
         return call.future
 
-    def _submit(
+    def _prepare(
         self, message: OpBatch, failed: Mapping[Place, Fault] | None = None
-    ) -> BatchResult | Pending:
+    ) -> BatchResult | Batch:
+        """What the core is to carry out, or why the batch is refused whole."""
         columns = Columns(message)
         refused = validate_batch(columns, self._config, self._partitions)
         if refused is None and message.grid_id and message.grid_id != self._grid_id:
@@ -180,20 +187,26 @@ class UnitShell:
             unknown = self.through.faults(message, failed)
             faults = {index: detail(*fault) for index, fault in unknown.items()} | faults
         timeout_s = message.timeout_ms / 1000 or self._config.request_timeout_s
-        return self.unit.submit(to_batch(message, columns, faults, self._clock.now() + timeout_s))
+        return to_batch(message, columns, faults, self._clock.now() + timeout_s)
 
     def _respond(self, call: Call) -> SessionResponse:
-        results, stale, size = [], False, 0
-        known = self._routes.response().table_version
-        for message, answer in zip(call.request.batches, call.answers, strict=True):
-            # 0: routed by no table at all, as row forms are; they have no use for ours.
-            stale = stale or 0 < message.table_version < known
-            if isinstance(answer, Pending):
-                stale = stale or answer.stale
-                # Each would keep the other, and the request, until the collector comes by.
-                answer.token = None
-                size += answer.values_bytes()
-            results.append(answer if isinstance(answer, BatchResult) else to_result(answer))
+        results: list[BatchResult] = []
+        known, size = self._routes.response().table_version, 0
+        # 0: routed by no table at all, as row forms are; they have no use for ours.
+        stale = any(0 < message.table_version < known for message in call.request.batches)
+        for answer in call.answers:
+            if isinstance(answer, BatchResult):
+                results.append(answer)
+                continue
+            pending, joined = answer
+            stale = stale or pending.stale
+            # Each would keep the other, and the request, until the collector comes by.
+            pending.token = None
+            size += pending.values_bytes()
+            if joined is None:
+                results.append(to_result(pending))
+            else:
+                results += joined.results(pending)
         room = Room(self._config.message_bytes_max)
         if size > room.bytes_max:
             bound(results, call.request.batches, room)

@@ -1,0 +1,78 @@
+"""Which groups of a bulk write are carried out together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tupelo_grid.core.batch import GET, Bulk
+
+# Entries that groups put together have at most.
+JOINT_ENTRIES_MAX = 1024
+
+
+class Run(NamedTuple):
+    """The groups [first, stop) are of one partition, and have the entries [start, end)."""
+
+    first: int
+    stop: int
+    start: int
+    end: int
+
+
+def runs(bulk: Bulk, apart: bool) -> Iterator[Run]:
+    """All groups in their order, those of one partition that follow one another in one run.
+
+    In a run of writes no key is there twice, since it would have one version for two values, nor an
+    operation, which must find out that it has run. `apart`: each group is a run.
+    """
+    partitions, reads = bulk.partitions, bulk.kind == GET
+    first = start = end = 0
+    for group, (number, count) in enumerate(zip(partitions, bulk.counts, strict=True)):
+        if group and (apart or number != partitions[first]):
+            run = Run(first, group, start, end)
+            if reads or group - first == 1 or _goes_together(bulk, run):
+                yield run
+            else:
+                yield from _parts(bulk, run)
+            first, start = group, end
+        end += count
+    if partitions:
+        run = Run(first, len(partitions), start, end)
+        yield from [run] if reads or _goes_together(bulk, run) else _parts(bulk, run)
+
+
+def singly(bulk: Bulk, run: Run) -> Iterator[Run]:
+    """Each of its groups."""
+    end = run.start
+    for group in range(run.first, run.stop):
+        start, end = end, end + bulk.counts[group]
+        yield Run(group, group + 1, start, end)
+
+
+def _goes_together(bulk: Bulk, run: Run) -> bool:
+    groups, entries = run.stop - run.first, run.end - run.start
+    return groups == 1 or (
+        entries <= JOINT_ENTRIES_MAX
+        and len(set(bulk.keys[run.start : run.end])) == entries
+        and len(set(bulk.op_numbers[run.first : run.stop])) == groups
+    )
+
+
+def _parts(bulk: Bulk, run: Run) -> Iterator[Run]:
+    """As few as there can be without changing the order."""
+    keys: set[bytes] = set()
+    numbers: set[int] = set()
+    whole = Run(run.first, run.first, run.start, run.start)
+    for one in singly(bulk, run):
+        added, number = bulk.keys[one.start : one.end], bulk.op_numbers[one.first]
+        full = len(keys) + len(added) > JOINT_ENTRIES_MAX
+        if keys and (full or number in numbers or not keys.isdisjoint(added)):
+            yield whole
+            whole = Run(one.first, one.first, one.start, one.start)
+            keys, numbers = set(), set()
+        keys.update(added)
+        numbers.add(number)
+        # A group that has a key twice stays alone: it is as its client sent it.
+        whole = Run(whole.first, one.stop, whole.start, one.end)
+    yield whole
