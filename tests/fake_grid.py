@@ -286,6 +286,7 @@ class FakeGrid:
         self.commands: dict[str, Callable[[Any], Any]] = {}
         self.ttls_ms: dict[tuple[str, bytes], int] = defaultdict(int)
         self.sessions_above = 0
+        self.time_ms = 0
         self.session_window = 65_536
         self.anyone_answers = False
         self.record = True
@@ -340,6 +341,7 @@ class FakeGrid:
             addresses=[unit.address for unit in self.units],
             primaries=[self.units.index(unit) + 1 if unit else 0 for unit in self.owners],
             epochs=[self.epoch] * self.partitions,
+            time_ms=self.time_ms,
             spaces=[
                 data_pb2.SpaceInfo(name=name, schema=schema) for name, schema in self.spaces.items()
             ],

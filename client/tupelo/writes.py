@@ -28,8 +28,8 @@ def check_stored(codec: SpaceCodec) -> None:
 
 
 def several(what: str, given: Any) -> Iterable[Any]:
-    """Raises InvalidArgument for what cannot be iterated over."""
-    if not isinstance(given, Iterable):
+    """Raises InvalidArgument for what cannot be iterated over, or is one text rather than many."""
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes):
         raise InvalidArgument(f"give an iterable of {what}, not {given!r:.100}")
     return given
 

@@ -69,7 +69,7 @@ class OneUnit:
         table = PartitionTable(PARTITIONS, parts)
         state = GridState(grid, table, {ME: lease}, schemas, units.command_infos)
         unit = Unit(ME, clock, limits_of(config), runner, ttls)
-        routes = RouteCache(lambda: state)
+        routes = RouteCache(lambda: state, clock.wall_ms)
         store = MemoryStateStore(config)
         names: Any = KnownNames()
         keeper: Any = StillKeeper(state)

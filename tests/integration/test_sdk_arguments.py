@@ -184,6 +184,9 @@ async def test_what_is_no_space_no_command_and_no_iterable(fake: FakeGrid, grid:
         for bulk in (space.put_many, space.get_many, space.delete_many, grid.space(stock).put_many):
             with pytest.raises(InvalidArgument, match="give an iterable of"):
                 await bulk(wrong)
+    for bulk in (space.get_many, space.delete_many):
+        with pytest.raises(InvalidArgument, match="give an iterable of keys, not 'ann'"):
+            await bulk("ann")
     with pytest.raises(InvalidArgument, match="near_cache is a tupelo"):
         anything.space("default", near_cache=True)
     with pytest.raises(InvalidArgument, match="min_in_sync"):

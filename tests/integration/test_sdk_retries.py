@@ -10,6 +10,7 @@ import pytest
 import tupelo
 from tupelo import ClientConfig, Grid
 from tupelo.errors import NotReady, OutcomeUnknown, Overloaded, ResultCode, SessionExpired
+from tupelo.session import session_id
 
 from tests.fake_grid import FakeGrid, grids
 from tests.faults import QUICK, key_of, set_fault
@@ -78,6 +79,23 @@ async def test_a_forgotten_session_is_followed_by_another(fake: FakeGrid, grid: 
     assert len(sessions) == 2
     assert max(sessions) > fake.sessions_above
     assert len(fake.entries()) == 101
+
+
+def put_from_a_thread(seed: str) -> None:
+    with tupelo.sync.connect(seed) as grid:
+        grid.space("default").put("b", 2)
+
+
+async def test_sessions_are_dated_by_the_grid(fake: FakeGrid) -> None:
+    """A client whose clock is ahead would seem to come after what a grid was loaded with."""
+    fake.time_ms = 1_000_000_000_000
+    async with tupelo.connect(fake.seed) as grid:
+        await grid.space("default").put("a", 1)
+    await asyncio.to_thread(put_from_a_thread, fake.seed)
+    sessions = {batch.session for unit in fake.units for batch in unit.batches}
+    assert len(sessions) == 2
+    for session in sessions:
+        assert session_id(fake.time_ms, 0) <= session < session_id(fake.time_ms + 60_000, 0)
 
 
 async def test_a_forgotten_session_leaves_an_uncertain_write_unknown(

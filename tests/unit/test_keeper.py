@@ -212,13 +212,15 @@ async def test_lost_and_missing_partitions_have_no_primary() -> None:
 async def test_the_cache_follows_the_state_and_spares_what_is_known() -> None:
     store = await filled()
     keeper = TableKeeper(store, CONFIG)
-    cache = RouteCache(lambda: keeper.state)
+    cache = RouteCache(lambda: keeper.state, lambda: 5)
     assert cache.response().table_version == 0
     await keeper.refresh()
     response = cache.response()
     assert response is cache.response()
     same = cache.answer(RouteRequest(known_version=response.table_version))
     assert not same.primaries
+    assert same.time_ms == cache.answer(RouteRequest()).time_ms == 5
+    assert not response.time_ms
     assert [info.name for info in same.spaces] == ["carts", "default", "command:air.hold"]
     await put(store, space_key("more"), encode_schema(SpaceSchema("more")))
     await keeper.refresh()

@@ -36,6 +36,8 @@ class RouteKeeper:
         self._lock = runtime.Lock()
         self._guard = runtime.guard()
         self._asked_at = 0.0
+        # The grid's time when it was last told, and our own monotonic one then.
+        self._told = (0, 0.0)
         self._background = runtime.Background()
         self._home: runtime.Home = None
 
@@ -66,6 +68,17 @@ class RouteKeeper:
 
     def chance(self) -> float:
         return runtime.chance()
+
+    def wall_ms(self) -> int:
+        """Unix time by the grid's clocks, at most; by ours where it has not been told.
+
+        Sessions are dated by it: a grid that was loaded from its store refuses those that were made
+        before, and a clock that is ahead of the grid's would make ours seem to come after.
+        """
+        told_ms, at = self._told
+        if not told_ms:
+            return runtime.wall_ms()
+        return told_ms + int((runtime.monotonic() - at) * 1000)
 
     def offer(self, response: RouteResponse, *, seed: bool = False) -> bool:
         """Takes a table that came along with an answer. True when it changed what is known."""
@@ -132,6 +145,8 @@ class RouteKeeper:
         response: RouteResponse = await runtime.answered(
             stub.Route(RouteRequest(), timeout=self.config.route_timeout_s)
         )
+        if response.time_ms:
+            self._told = (response.time_ms, runtime.monotonic())
         return response
 
     async def first(self) -> RouteTable:

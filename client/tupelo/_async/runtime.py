@@ -51,8 +51,12 @@ async def close_channel(channel: Channel) -> None:
     await channel.close(None)
 
 
-def new_session_id() -> int:
-    return session_id(time.time_ns() // 1_000_000, random.getrandbits(SESSION_RANDOM_BITS))
+def wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def new_session_id(unix_ms: int) -> int:
+    return session_id(unix_ms, random.getrandbits(SESSION_RANDOM_BITS))
 
 
 async def answered(call: Awaitable[Answer]) -> Answer:

@@ -54,7 +54,9 @@ class Dispatcher:
         self.routes = routes
         self.closed = False
         self.guard = runtime.guard()
-        self.sessions = Sessions(runtime.new_session_id, config.session_window)
+        self.sessions = Sessions(
+            lambda: runtime.new_session_id(routes.wall_ms()), config.session_window
+        )
         self.budget = RetryBudget(
             config.retry_ratio, config.retry_burst, config.retry_per_s, runtime.monotonic()
         )

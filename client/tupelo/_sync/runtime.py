@@ -66,8 +66,12 @@ def close_channel(channel: Channel) -> None:
     channel.close()
 
 
-def new_session_id() -> int:
-    return session_id(time.time_ns() // 1_000_000, random.getrandbits(SESSION_RANDOM_BITS))
+def wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def new_session_id(unix_ms: int) -> int:
+    return session_id(unix_ms, random.getrandbits(SESSION_RANDOM_BITS))
 
 
 def answered(answer: Answer) -> Answer:

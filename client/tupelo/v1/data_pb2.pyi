@@ -229,7 +229,7 @@ class RouteRequest(_message.Message):
     def __init__(self, known_version: _Optional[int] = ...) -> None: ...
 
 class RouteResponse(_message.Message):
-    __slots__ = ("grid_id", "table_version", "partitions", "incarnations", "addresses", "primaries", "epochs", "in_sync", "spaces", "lost")
+    __slots__ = ("grid_id", "table_version", "partitions", "incarnations", "addresses", "primaries", "epochs", "in_sync", "spaces", "lost", "time_ms")
     GRID_ID_FIELD_NUMBER: _ClassVar[int]
     TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
     PARTITIONS_FIELD_NUMBER: _ClassVar[int]
@@ -240,6 +240,7 @@ class RouteResponse(_message.Message):
     IN_SYNC_FIELD_NUMBER: _ClassVar[int]
     SPACES_FIELD_NUMBER: _ClassVar[int]
     LOST_FIELD_NUMBER: _ClassVar[int]
+    TIME_MS_FIELD_NUMBER: _ClassVar[int]
     grid_id: bytes
     table_version: int
     partitions: int
@@ -250,7 +251,8 @@ class RouteResponse(_message.Message):
     in_sync: _containers.RepeatedScalarFieldContainer[bytes]
     spaces: _containers.RepeatedCompositeFieldContainer[SpaceInfo]
     lost: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, grid_id: _Optional[bytes] = ..., table_version: _Optional[int] = ..., partitions: _Optional[int] = ..., incarnations: _Optional[_Iterable[str]] = ..., addresses: _Optional[_Iterable[str]] = ..., primaries: _Optional[_Iterable[int]] = ..., epochs: _Optional[_Iterable[int]] = ..., in_sync: _Optional[_Iterable[bytes]] = ..., spaces: _Optional[_Iterable[_Union[SpaceInfo, _Mapping]]] = ..., lost: _Optional[_Iterable[int]] = ...) -> None: ...
+    time_ms: int
+    def __init__(self, grid_id: _Optional[bytes] = ..., table_version: _Optional[int] = ..., partitions: _Optional[int] = ..., incarnations: _Optional[_Iterable[str]] = ..., addresses: _Optional[_Iterable[str]] = ..., primaries: _Optional[_Iterable[int]] = ..., epochs: _Optional[_Iterable[int]] = ..., in_sync: _Optional[_Iterable[bytes]] = ..., spaces: _Optional[_Iterable[_Union[SpaceInfo, _Mapping]]] = ..., lost: _Optional[_Iterable[int]] = ..., time_ms: _Optional[int] = ...) -> None: ...
 
 class SpaceInfo(_message.Message):
     __slots__ = ("name", "schema")

@@ -29,6 +29,7 @@ from tupelo_grid.coordinator.keeper import TableKeeper
 from tupelo_grid.messaging.router_forward import Forwarding, Sent, failure_of
 from tupelo_grid.messaging.router_limits import Admission
 from tupelo_grid.messaging.router_links import RouterRoutes, UnitConnections
+from tupelo_grid.runtime.clock import MachineClock
 from tupelo_grid.transport.route import RouteCache
 from tupelo_grid.transport.session import Answer
 from tupelo_grid.transport.status import detail
@@ -52,7 +53,7 @@ class Router:
     def __init__(self, config: GridConfig, keeper: TableKeeper) -> None:
         self._config = config
         self._keeper = keeper
-        self.cache = RouteCache(lambda: keeper.state)
+        self.cache = RouteCache(lambda: keeper.state, MachineClock().wall_ms)
         self.routes = RouterRoutes(keeper, self.cache, config)
         self._units = UnitConnections(self.routes)
         self.admission = Admission(config)

@@ -159,7 +159,7 @@ class UnitProcess:
         self._refresher = Refresher(*reading, self._after)
         self._runner = runner
         self._follow_spaces(keeper.state.spaces)
-        self._routes = RouteCache(lambda: keeper.state)
+        self._routes = RouteCache(lambda: keeper.state, self._clock.wall_ms)
         self.shell = UnitShell(
             self.unit,
             config,

@@ -100,10 +100,12 @@ class RouteCache:
 
     Args:
         source: gives the newest state, e.g. `lambda: keeper.state`.
+        wall_ms: Unix time.
     """
 
-    def __init__(self, source: Callable[[], GridState]) -> None:
+    def __init__(self, source: Callable[[], GridState], wall_ms: Callable[[], int]) -> None:
         self._source = source
+        self._wall_ms = wall_ms
         self._state: GridState | None = None
         self._response = RouteResponse()
 
@@ -116,12 +118,15 @@ class RouteCache:
         return self._response
 
     def answer(self, request: RouteRequest) -> RouteResponse:
-        """Without the table, but with the spaces, where the client knows the newest version."""
+        """Without the table, but with the spaces, where the client knows the newest version; with
+        the time, by which clients date their sessions."""
         response = self.response()
-        if not request.known_version or request.known_version != response.table_version:
-            return response
-        return RouteResponse(
+        answer = RouteResponse(
             grid_id=response.grid_id,
             table_version=response.table_version,
             spaces=response.spaces,
         )
+        if not request.known_version or request.known_version != response.table_version:
+            answer.CopyFrom(response)
+        answer.time_ms = self._wall_ms()
+        return answer

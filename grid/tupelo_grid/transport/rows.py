@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import grpc.aio
 import msgspec
 from tupelo import kinds
-from tupelo._async.runtime import new_session_id
+from tupelo._async.runtime import new_session_id, wall_ms
 from tupelo.batch import timeout_ms
 from tupelo.errors import InvalidArgument, ResultCode
 from tupelo.session import Session, Sessions
@@ -87,7 +87,7 @@ class RowServicer(SpaceServicer):
         self._row_state = state
         self._row_wait = wait_persisted
         self._row_codec = RowCodec(state())
-        self._row_sessions = Sessions(new_session_id, config.session_window // 2)
+        self._row_sessions = Sessions(lambda: new_session_id(wall_ms()), config.session_window // 2)
         self._row_scatter = Scatter(config, execute, state, self._explained)
 
     @answers_errors
