@@ -106,6 +106,7 @@ class FakeUnit(data_pb2_grpc.SpaceServicer, admin_pb2_grpc.AdminServicer):
         async with self.grid.route_asked:
             self.grid.route_requests += 1
             self.grid.route_asked.notify_all()
+        await self.grid.route_gate.wait()
         return self.grid.route()
 
     async def Status(
@@ -292,6 +293,8 @@ class FakeGrid:
         self.record = True
         self.route_requests = 0
         self.route_asked = asyncio.Condition()
+        self.route_gate = asyncio.Event()
+        self.route_gate.set()
 
     async def __aenter__(self) -> FakeGrid:
         for unit in self.units:

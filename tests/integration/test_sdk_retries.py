@@ -81,6 +81,25 @@ async def test_a_forgotten_session_is_followed_by_another(fake: FakeGrid, grid: 
     assert len(fake.entries()) == 101
 
 
+async def test_who_tells_no_table_does_not_hold_calls_beyond_their_time(fake: FakeGrid) -> None:
+    """Nor those that wait for another's round of questions."""
+    config = ClientConfig(route_timeout_s=3600.0)
+    async with tupelo.connect(fake.seed, config=config) as grid:
+        space = grid.space("default")
+        await space.put("a", 1)
+        set_fault(fake, 1000, ResultCode.WRONG_OWNER)
+        fake.route_gate.clear()
+        async with asyncio.timeout(60.0):
+            ended = await asyncio.gather(
+                space.put("a", 2, timeout_s=0.2),
+                space.put("b", 2, timeout_s=0.3),
+                space.put_many({"c": 2}, timeout_s=0.2),
+                return_exceptions=True,
+            )
+        assert all(isinstance(error, tupelo.errors.TupeloError) for error in ended), ended
+        fake.route_gate.set()
+
+
 def put_from_a_thread(seed: str) -> None:
     with tupelo.sync.connect(seed) as grid:
         grid.space("default").put("b", 2)

@@ -115,7 +115,7 @@ class Dispatcher:
                     token = (failure.session, failure.number)
                 decision = self.decide(attempts, failure, self.moved(operation.partition, lane))
                 if decision.refresh:
-                    await self.routes.refresh()
+                    await self.routes.refresh(deadline)
                 if decision.delay_s > 0.0:
                     await self._pause(decision.delay_s, operation.partition, lane)
                 if decision.fresh and token:

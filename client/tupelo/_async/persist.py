@@ -68,7 +68,7 @@ async def wait_stored(
                 raise late(last, problem or "the partition is changing its owner")
             if lost:
                 await runtime.sleep(min(AGAIN_S, left_s))
-                await dispatcher.routes.refresh()
+                await dispatcher.routes.refresh(deadline)
 
 
 async def _ask(

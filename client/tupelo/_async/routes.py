@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import grpc
 
@@ -12,6 +13,9 @@ from tupelo.errors import ConnectionLost
 from tupelo.routing import RouteTable, merged, table_of
 from tupelo.transport import describe, space_stub
 from tupelo.v1.data_pb2 import RouteRequest, RouteResponse
+
+# Longer than any round of questions; a deadline that is further off than clocks go.
+FOR_LONG_S: Final = 1e9
 
 
 class RouteKeeper:
@@ -102,30 +106,44 @@ class RouteKeeper:
         """`refresh` without waiting for it."""
         self._background.start(self.refresh)
 
-    async def refresh(self) -> bool:
-        """Asks seeds and known units for the table until one answers; False when none does.
+    async def refresh(self, deadline: float = FOR_LONG_S) -> bool:
+        """Asks seeds and known units for the table until one answers; False when none does, or the
+        time is over.
 
         Callers at the same time share one round, and rounds keep `route_interval_s` apart: a call
         right after another round returns at once.
+
+        Args:
+            deadline: when the caller gives up, by `runtime.monotonic`.
         """
         self.check_home()
         asked_at = self._asked_at
-        async with self._lock:
+        if not await runtime.acquired(self._lock, min(deadline - runtime.monotonic(), FOR_LONG_S)):
+            return False
+        try:
             if self._asked_at != asked_at:
                 return True
-            pause_s = asked_at + self.config.route_interval_s - runtime.monotonic()
+            now = runtime.monotonic()
+            pause_s = asked_at + self.config.route_interval_s - now
             if asked_at and pause_s > 0:
-                await runtime.sleep(pause_s)
-            answered = await self._ask_around()
-            self._asked_at = runtime.monotonic()
+                await runtime.sleep(max(0.0, min(pause_s, deadline - now)))
+            answered = await self._ask_around(deadline)
+            if answered or runtime.monotonic() < deadline:
+                # Who had no time to ask all has not asked for the others.
+                self._asked_at = runtime.monotonic()
             return answered
+        finally:
+            self._lock.release()
 
-    async def _ask_around(self) -> bool:
+    async def _ask_around(self, deadline: float) -> bool:
         known = self._table.units() if self._table else []
         for address in dict.fromkeys((self.router, *self.seeds, *known)):
             seed = address in self.seeds
+            left_s = deadline - runtime.monotonic()
+            if left_s <= 0:
+                return False
             try:
-                response = await self._ask(address)
+                response = await self._ask(address, min(left_s, self.config.route_timeout_s))
             except (grpc.RpcError, ConnectionLost) as error:
                 self.last_error = f"{address}: {describe(error)}"
                 continue
@@ -140,10 +158,10 @@ class RouteKeeper:
             return True
         return False
 
-    async def _ask(self, address: str) -> RouteResponse:
+    async def _ask(self, address: str, timeout_s: float) -> RouteResponse:
         stub = space_stub(self.channel(address))
         response: RouteResponse = await runtime.answered(
-            stub.Route(RouteRequest(), timeout=self.config.route_timeout_s)
+            stub.Route(RouteRequest(), timeout=timeout_s)
         )
         if response.time_ms:
             self._told = (response.time_ms, runtime.monotonic())

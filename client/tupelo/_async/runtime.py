@@ -51,6 +51,15 @@ async def close_channel(channel: Channel) -> None:
     await channel.close(None)
 
 
+async def acquired(lock: Lock, timeout_s: float) -> bool:
+    """Whether the lock became the caller's in time."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await lock.acquire()
+    except TimeoutError:
+        return False
+
+
 def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 

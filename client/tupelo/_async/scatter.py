@@ -127,7 +127,7 @@ async def _decide(
     if renewed:
         taken += dispatcher.assign(renewed)
     if refresh:
-        await dispatcher.routes.refresh()
+        await dispatcher.routes.refresh(deadline)
     if delay_s > 0.0:
         await runtime.sleep(delay_s)
     return again

@@ -114,7 +114,7 @@ class Dispatcher:
                     token = (failure.session, failure.number)
                 decision = self.decide(attempts, failure, self.moved(operation.partition, lane))
                 if decision.refresh:
-                    self.routes.refresh()
+                    self.routes.refresh(deadline)
                 if decision.delay_s > 0.0:
                     self._pause(decision.delay_s, operation.partition, lane)
                 if decision.fresh and token:

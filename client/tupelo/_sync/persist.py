@@ -69,7 +69,7 @@ def wait_stored(
                 raise late(last, problem or "the partition is changing its owner")
             if lost:
                 runtime.sleep(min(AGAIN_S, left_s))
-                dispatcher.routes.refresh()
+                dispatcher.routes.refresh(deadline)
 
 
 def _ask(

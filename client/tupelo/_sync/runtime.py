@@ -46,8 +46,7 @@ def check_home(_: Home) -> None:
     """Any thread will do."""
 
 
-def Lock() -> Guard:
-    return threading.Lock()
+Lock = threading.Lock
 
 
 def guard() -> Guard:
@@ -64,6 +63,11 @@ def open_channel(address: str, config: ClientConfig) -> Channel:
 
 def close_channel(channel: Channel) -> None:
     channel.close()
+
+
+def acquired(lock: threading.Lock, timeout_s: float) -> bool:
+    """Whether the lock became the caller's in time."""
+    return lock.acquire(timeout=max(0.0, timeout_s))
 
 
 def wall_ms() -> int:

@@ -128,7 +128,7 @@ def _decide(
     if renewed:
         taken += dispatcher.assign(renewed)
     if refresh:
-        dispatcher.routes.refresh()
+        dispatcher.routes.refresh(deadline)
     if delay_s > 0.0:
         runtime.sleep(delay_s)
     return again

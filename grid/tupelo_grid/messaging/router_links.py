@@ -7,7 +7,7 @@ import logging
 import time
 
 from tupelo._async.connection import ASK_AGAIN, UnitConnection
-from tupelo._async.routes import RouteKeeper
+from tupelo._async.routes import FOR_LONG_S, RouteKeeper
 from tupelo.config import ClientConfig
 from tupelo.errors import ConnectionLost
 from tupelo.routing import RouteTable
@@ -69,8 +69,9 @@ class RouterRoutes(RouteKeeper):
                 return f"{lease.unit} ({address})"
         return address
 
-    async def refresh(self) -> bool:
-        """Reads the state store, at most once in `route_interval_s`; False while it is away."""
+    async def refresh(self, deadline: float = FOR_LONG_S) -> bool:
+        """Reads the state store, at most once in `route_interval_s`; False while it is away. What
+        reads it has a deadline of its own."""
         asked_at = self._read_at
         async with self._reading:
             if self._read_at != asked_at:
