@@ -8,7 +8,6 @@ same `append`; only the primary decides what a record holds.
 from __future__ import annotations
 
 from collections import deque
-from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -23,6 +22,7 @@ from tupelo_grid.core.tail import Tail
 # What a record replaced, and what it did to the session table. A record of one client's write of
 # one entry has that entry itself, others have a list with one for each mutation.
 Undo = tuple[Any, Any]
+_NOTHING: dict[bytes, Entry] = {}
 _CLIENTS = (WRITE, JOINT)
 # Answered results are looked for once in so many committed records.
 SWEEP_EVERY = 16
@@ -138,34 +138,20 @@ class Partition:
         self, mutations: tuple[Mutation, ...], sequence: int
     ) -> tuple[list[Entry | None], int]:
         """Returns what they replaced, and the `record_bytes` of their record."""
-        if not mutations:
-            return [], RECORD_OVERHEAD_BYTES
-        names, keys, values, deadlines = zip(*mutations, strict=True)
-        size = RECORD_OVERHEAD_BYTES + MUTATION_OVERHEAD_BYTES * (len(mutations) - 1)
-        size += sum(map(len, keys))
-        space = names[0]
-        if None in values or any(deadlines) or names.count(space) != len(names):
-            return self._apply_each(mutations, sequence, size)
-        # Puts to one space, the commonest by far: without a step of Python for each.
-        entries = self.spaces.get(space)
-        if entries is None:
-            entries = self.spaces[space] = {}
-        replaced = list(map(entries.get, keys))
-        entries.update(zip(keys, map(Entry, values, repeat(sequence), deadlines), strict=True))
-        return replaced, size + sum(map(len, values))
-
-    def _apply_each(
-        self, mutations: tuple[Mutation, ...], sequence: int, size: int
-    ) -> tuple[list[Entry | None], int]:
         replaced: list[Entry | None] = []
+        size = RECORD_OVERHEAD_BYTES + MUTATION_OVERHEAD_BYTES * max(0, len(mutations) - 1)
+        name, entries = "", _NOTHING
         for space, key, value, deadline_ms in mutations:
-            entries = self.spaces.setdefault(space, {})
+            if space != name or entries is _NOTHING:
+                name = space
+                entries = self.spaces.setdefault(space, {})
             replaced.append(entries.get(key))
             if value is None:
                 entries.pop(key, None)
+                size += len(key)
                 continue
             entries[key] = Entry(value, sequence, deadline_ms)
-            size += len(value)
+            size += len(key) + len(value)
             if deadline_ms:
                 self.deadlines.add(deadline_ms, space, key)
         return replaced, size
