@@ -170,6 +170,14 @@ def test_runs_are_the_groups_in_their_order(groups: Groups, apart: bool) -> None
             assert len({number for _, number, _ in some}) == len(some)
 
 
+def test_a_group_that_has_a_key_twice_stays_alone() -> None:
+    groups: Groups = [(0, 1, [b"a"]), (0, 2, [b"b", b"b"]), (0, 3, [b"c"]), (0, 4, [b"d"])]
+    found = runs(bulk_of(groups), apart=False)
+    assert [(run.first, run.stop) for run in found] == [(0, 1), (1, 2), (2, 4)]
+    twice = runs(bulk_of([groups[1], groups[2]]), apart=False)
+    assert [(run.first, run.stop) for run in twice] == [(0, 1), (1, 2)]
+
+
 def test_reads_of_one_partition_are_one_run() -> None:
     bulk = bulk_of([(0, 0, [b"a"]), (0, 0, [b"a"]), (1, 0, [b"c"])], kinds.GET)
     assert list(runs(bulk, apart=False)) == [Run(0, 2, 0, 2), Run(2, 3, 2, 3)]

@@ -63,16 +63,17 @@ def _parts(bulk: Bulk, run: Run) -> Iterator[Run]:
     """As few as there can be without changing the order."""
     keys: set[bytes] = set()
     numbers: set[int] = set()
-    whole = Run(run.first, run.first, run.start, run.start)
+    entries, whole = 0, Run(run.first, run.first, run.start, run.start)
     for one in singly(bulk, run):
-        added, number = bulk.keys[one.start : one.end], bulk.op_numbers[one.first]
-        full = len(keys) + len(added) > JOINT_ENTRIES_MAX
-        if keys and (full or number in numbers or not keys.isdisjoint(added)):
+        more, number = bulk.keys[one.start : one.end], bulk.op_numbers[one.first]
+        keys.update(more)
+        entries += len(more)
+        twice = len(keys) < entries or number in numbers
+        if whole.stop > whole.first and (twice or entries > JOINT_ENTRIES_MAX):
             yield whole
+            # One that has a key twice itself is left to its client, and nothing joins it.
+            keys, numbers, entries = set(more), set(), len(more)
             whole = Run(one.first, one.first, one.start, one.start)
-            keys, numbers = set(), set()
-        keys.update(added)
         numbers.add(number)
-        # A group that has a key twice stays alone: it is as its client sent it.
         whole = Run(whole.first, one.stop, whole.start, one.end)
     yield whole
