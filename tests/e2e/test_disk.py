@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import tupelo
-from tupelo.errors import OutcomeUnknown, Overloaded
+from tupelo.errors import DeadlineExceeded, OutcomeUnknown, Overloaded
 
 from tests.e2e.grids import Grid
 
