@@ -91,6 +91,15 @@ def test_each_has_its_own_answer_back() -> None:
     assert second.errors[0].message == "answered before"
 
 
+def test_what_is_wrong_with_all_is_told_to_each() -> None:
+    joined = only([batch_of([(3, [b"a"]), (1, [b"b"])]), batch_of([(2, [b"c"])], first=9)])
+    pending = Pending(joined.batch)
+    pending.refuse_all(int(ResultCode.OVERLOADED), "no room")
+    for result, groups in zip(joined.results(pending), (2, 1), strict=True):
+        assert result.bulk.codes == bytes([ResultCode.OVERLOADED]) * groups
+        assert [error.message for error in result.errors] == ["no room"]
+
+
 def test_faults_stay_with_their_groups() -> None:
     first, second = batch_of([(5, [b"a"]), (2, [b"b"])]), batch_of([(2, [b"c"]), (0, [b"d"])], 9)
     second.faults = {0: (int(ResultCode.KEY_TOO_LARGE), "c is too large")}

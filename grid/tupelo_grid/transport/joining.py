@@ -108,6 +108,8 @@ class Joined:
             copies=bytearray(map(outcome.copies.__getitem__, places)),
         )
         groups = {self._order[error.index]: error for error in pending.errors}
+        # Of what is wrong with all of them, one is told; each call is to know.
+        reasons = {error.code: error for error in pending.errors}
         results: list[BatchResult] = []
         for batch, start in self._starts():
             one = Pending(batch)
@@ -124,6 +126,12 @@ class Joined:
                 OpError(group - start, error.code, error.message, error.fields)
                 for group, error in sorted(groups.items())
                 if start <= group < end
+            ]
+            told = {error.code for error in one.errors}
+            one.errors += [
+                OpError(one.bulk.codes.index(code), code, reason.message, reason.fields)
+                for code, reason in reasons.items()
+                if code not in told and code in one.bulk.codes
             ]
             results.append(to_result(one))
         return results
