@@ -15,8 +15,8 @@ from tupelo.routing import RouteTable, merged, table_of
 from tupelo.transport import describe, space_stub
 from tupelo.v1.data_pb2 import RouteRequest, RouteResponse
 
-# Longer than any round of questions; a deadline that is further off than clocks go.
-FOR_LONG_S: Final = 1e9
+# By the monotonic clock: later than any machine has run. For those who wait as long as it takes.
+NO_DEADLINE: Final = 1e9
 
 
 class RouteKeeper:
@@ -107,7 +107,7 @@ class RouteKeeper:
         """`refresh` without waiting for it."""
         self._background.start(self.refresh)
 
-    def refresh(self, deadline: float = FOR_LONG_S) -> bool:
+    def refresh(self, deadline: float = NO_DEADLINE) -> bool:
         """Asks seeds and known units for the table until one answers; False when none does, or the
         time is over.
 
@@ -119,7 +119,7 @@ class RouteKeeper:
         """
         self.check_home()
         asked_at = self._asked_at
-        if not runtime.acquired(self._lock, min(deadline - runtime.monotonic(), FOR_LONG_S)):
+        if not runtime.acquired(self._lock, deadline - runtime.monotonic()):
             return False
         try:
             if self._asked_at != asked_at:

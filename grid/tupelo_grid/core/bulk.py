@@ -1,7 +1,7 @@
 """Carrying out the bulk part of a batch: many entries of one space, in groups of one partition.
 
 Groups of one partition that follow one another become one record, since what a record costs is the
-same for a few entries as for many: clients put together what several calls have for a partition.
+same for a few entries as for many: `transport.joining` puts those of several calls in that order.
 Each group keeps its own operation number, under which it may be repeated alone.
 """
 

@@ -26,20 +26,23 @@ def runs(bulk: Bulk, apart: bool) -> Iterator[Run]:
     In a run of writes no key is there twice, since it would have one version for two values, nor an
     operation, which must find out that it has run. `apart`: each group is a run.
     """
-    partitions, reads = bulk.partitions, bulk.kind == GET
+    for run in _of_one_partition(bulk, apart):
+        if bulk.kind == GET or _goes_together(bulk, run):
+            yield run
+        else:
+            yield from _parts(bulk, run)
+
+
+def _of_one_partition(bulk: Bulk, apart: bool) -> Iterator[Run]:
+    partitions = bulk.partitions
     first = start = end = 0
     for group, (number, count) in enumerate(zip(partitions, bulk.counts, strict=True)):
         if group and (apart or number != partitions[first]):
-            run = Run(first, group, start, end)
-            if reads or group - first == 1 or _goes_together(bulk, run):
-                yield run
-            else:
-                yield from _parts(bulk, run)
+            yield Run(first, group, start, end)
             first, start = group, end
         end += count
     if partitions:
-        run = Run(first, len(partitions), start, end)
-        yield from [run] if reads or _goes_together(bulk, run) else _parts(bulk, run)
+        yield Run(first, len(partitions), start, end)
 
 
 def singly(bulk: Bulk, run: Run) -> Iterator[Run]:

@@ -23,7 +23,8 @@ from tupelo_grid.core.tail import Tail
 # one entry has that entry itself, others have a list with one for each mutation.
 Undo = tuple[Any, Any]
 _NOTHING: dict[bytes, Entry] = {}
-_CLIENTS = (WRITE, JOINT)
+# Kinds of record that the session table takes note of, where they have a session.
+_NOTED = (WRITE, JOINT)
 # Answered results are looked for once in so many committed records.
 SWEEP_EVERY = 16
 
@@ -126,7 +127,7 @@ class Partition:
         replaced, size = self._apply(mutations, sequence)
         self.journal.append(record, epoch, size)
         table_undo: Any = None
-        if record[0] in _CLIENTS:
+        if record[0] in _NOTED:
             if record[1]:
                 table_undo = self.sessions.note(record, sequence)
         elif record[0] == SESSION_EVICT:
@@ -174,7 +175,7 @@ class Partition:
                 self.spaces[space][key] = entry
                 if entry.deadline_ms:
                     self.deadlines.add(entry.deadline_ms, space, key)
-        if record[0] in _CLIENTS and record[1]:
+        if record[0] in _NOTED and record[1]:
             self.sessions.undo(record, table_undo)
         elif record[0] == SESSION_EVICT:
             self.sessions.restore(table_undo)

@@ -7,7 +7,7 @@ import logging
 import time
 
 from tupelo._async.connection import ASK_AGAIN, UnitConnection
-from tupelo._async.routes import FOR_LONG_S, RouteKeeper
+from tupelo._async.routes import NO_DEADLINE, RouteKeeper
 from tupelo.config import ClientConfig
 from tupelo.errors import ConnectionLost
 from tupelo.routing import RouteTable
@@ -69,7 +69,7 @@ class RouterRoutes(RouteKeeper):
                 return f"{lease.unit} ({address})"
         return address
 
-    async def refresh(self, deadline: float = FOR_LONG_S) -> bool:
+    async def refresh(self, deadline: float = NO_DEADLINE) -> bool:
         """Reads the state store, at most once in `route_interval_s`; False while it is away. What
         reads it has a deadline of its own."""
         asked_at = self._read_at

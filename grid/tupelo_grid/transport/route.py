@@ -120,13 +120,10 @@ class RouteCache:
     def answer(self, request: RouteRequest) -> RouteResponse:
         """Without the table, but with the spaces, where the client knows the newest version; with
         the time, by which clients date their sessions."""
-        response = self.response()
-        answer = RouteResponse(
-            grid_id=response.grid_id,
-            table_version=response.table_version,
-            spaces=response.spaces,
-        )
-        if not request.known_version or request.known_version != response.table_version:
-            answer.CopyFrom(response)
-        answer.time_ms = self._wall_ms()
+        response, answer = self.response(), RouteResponse(time_ms=self._wall_ms())
+        if request.known_version and request.known_version == response.table_version:
+            answer.grid_id, answer.table_version = response.grid_id, response.table_version
+            answer.spaces.extend(response.spaces)
+        else:
+            answer.MergeFrom(response)
         return answer
