@@ -267,13 +267,13 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     command_bytes_max: int = 8 * 1024 * 1024
     decoded_entries_max: int = 100_000
 
-    pump_batch_records: int = 500
+    pump_batch_records: int = 2000
     pump_batch_s: float = 1.0
     pump_frames_in_flight: int = 16
     pump_retry_s_max: float = 1.0
     pump_answer_s_max: float = 30.0
     writer_frames_max: int = 1024
-    writer_batch_records: int = 4000
+    writer_batch_records: int = 8000
     dead_letters_max: int = 100_000
     store_tombstone_s: float = 3600.0
     store_purge_rows: int = 5000

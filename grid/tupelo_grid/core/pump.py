@@ -24,7 +24,7 @@ from typing import Final
 
 from tupelo.schema import SpaceSchema
 
-from tupelo_grid.core.pump_changes import Taken
+from tupelo_grid.core.pump_changes import take
 from tupelo_grid.core.pump_frames import (
     Answer,
     PartitionBatch,
@@ -33,7 +33,6 @@ from tupelo_grid.core.pump_frames import (
 )
 from tupelo_grid.core.pump_parts import PartitionLag, PartState, Phase
 from tupelo_grid.core.pump_port import PumpLimits, PumpListener, PumpSource
-from tupelo_grid.core.records import LOAD
 
 RECORDS_READ_FACTOR: Final = 4
 """Journal records looked at for one frame, as a multiple of its changes: coalescing and spaces that
@@ -220,28 +219,15 @@ class Pump:
             )
             return None
         records = self._source.read(partition, part.cursor, limit)
-        taken = Taken(self._coalesced)
-        size = 0
-        last = part.cursor
-        assert not records or records[0][0] == last + 1, "the journal skips records"
-        for sequence, record in records:
-            mutations = () if record[0] == LOAD else record[5]
-            more = 0
-            for mutation in mutations:
-                more += len(mutation[1])
-                if mutation[2] is not None:
-                    more += len(mutation[2])
-            full = taken.count + len(mutations) > changes_max or size + more > bytes_max
-            if full and not (first and last == part.cursor):
-                break
-            size += more
-            last = sequence
-            taken.add(sequence, mutations)
-        if last == part.cursor:
+        assert not records or records[0][0] == part.cursor + 1, "the journal skips records"
+        share = None
+        if records:
+            share = take(records, self._coalesced, changes_max, bytes_max, first)
+        if share is None:
             self._queue.setdefault(partition)
             return None
-        batch = PartitionBatch(partition, part.epoch, part.cursor, last, taken.changes())
-        return batch, last - part.cursor, size
+        batch = PartitionBatch(partition, part.epoch, part.cursor, share.last, share.changes)
+        return batch, share.last - part.cursor, share.size
 
     def _coalesced(self, space: str) -> bool | None:
         """Whether of several changes of a key the last one will do; None: they are not stored."""

@@ -2,10 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from tupelo_grid.core.pump_frames import Change
-from tupelo_grid.core.records import Mutation
+from tupelo_grid.core.records import LOAD, Mutation, Record
+
+Coalesced = Callable[[str], bool | None]
+"""Whether of several changes of a key in a space the last will do; None: they are not stored."""
+
+
+class Share(NamedTuple):
+    """What a frame takes of a partition: the changes up to a sequence, and their bytes."""
+
+    last: int
+    changes: list[Change]
+    size: int
+
+
+def take(
+    records: Sequence[tuple[int, Record]],
+    coalesced: Coalesced,
+    changes_max: int,
+    bytes_max: int,
+    first: bool,
+) -> Share | None:
+    """As many of the records as have room. None: not one has.
+
+    A record is never divided. One that alone exceeds the room is taken only when it is the first of
+    its frame. There must be records.
+    """
+    taken = Taken(coalesced)
+    taken.add_all(records)
+    if taken.count <= changes_max:
+        changes = taken.changes()
+        size = _bytes(changes)
+        if size <= bytes_max:
+            return Share(records[-1][0], changes, size)
+    return _take_some(records, coalesced, changes_max, bytes_max, first)
+
+
+def _take_some(
+    records: Sequence[tuple[int, Record]],
+    coalesced: Coalesced,
+    changes_max: int,
+    bytes_max: int,
+    first: bool,
+) -> Share | None:
+    """Counts the bytes of every record, those of changes that later ones replace as well."""
+    taken = Taken(coalesced)
+    size = last = 0
+    for sequence, record in records:
+        mutations = () if record[0] == LOAD else record[5]
+        more = sum(len(key) + len(value or b"") for _, key, value, _ in mutations)
+        full = taken.count + len(mutations) > changes_max or size + more > bytes_max
+        if full and not (first and not last):
+            break
+        size += more
+        last = sequence
+        taken.add(sequence, mutations)
+    return Share(last, taken.changes(), size) if last else None
+
+
+def _bytes(changes: Iterable[Change]) -> int:
+    return sum([len(key) + len(value or b"") for _, key, value, _, _ in changes])
 
 
 class Taken:
@@ -16,36 +76,56 @@ class Taken:
         coalesced: whether that is so in a space; None: its changes are not stored.
     """
 
-    def __init__(self, coalesced: Callable[[str], bool | None]) -> None:
-        self.count = 0
+    def __init__(self, coalesced: Coalesced) -> None:
         self._coalesced = coalesced
         self._known: dict[str, bool | None] = {}
         # By space; nothing is made for a change until it is known to be the last of its key.
         self._last: dict[str, dict[bytes, tuple[int, Mutation]]] = {}
         self._all: dict[tuple[str, bytes, int], Change] = {}
 
+    @property
+    def count(self) -> int:
+        return sum(map(len, self._last.values())) + len(self._all)
+
+    def add_all(self, records: Iterable[tuple[int, Record]]) -> None:
+        """What a run of records changes. Entries brought in from the store are there already."""
+        space: str | None = None
+        last: dict[bytes, tuple[int, Mutation]] | None = None
+        for sequence, record in records:
+            if record[0] == LOAD:
+                continue
+            for mutation in record[5]:
+                if mutation[0] != space:
+                    space = mutation[0]
+                    last = self._last_of(space)
+                # A step of every write there is, so it is made without a call.
+                if last is not None:
+                    last[mutation[1]] = (sequence, mutation)
+                elif self._known[mutation[0]] is not None:
+                    self._add_each(sequence, mutation)
+
     def add(self, sequence: int, mutations: Iterable[Mutation]) -> None:
         for mutation in mutations:
-            space = mutation[0]
-            last = self._last.get(space)
-            if last is None:
-                if space not in self._known:
-                    self._known[space] = self._coalesced(space)
-                if not self._known[space]:
-                    if self._known[space] is not None:
-                        self._add_each(sequence, mutation)
-                    continue
+            last = self._last_of(mutation[0])
+            if last is not None:
+                last[mutation[1]] = (sequence, mutation)
+            elif self._known[mutation[0]] is not None:
+                self._add_each(sequence, mutation)
+
+    def _last_of(self, space: str) -> dict[bytes, tuple[int, Mutation]] | None:
+        """Where the last changes of the space go; None where each is stored, or none is."""
+        last = self._last.get(space)
+        if last is None:
+            if space not in self._known:
+                self._known[space] = self._coalesced(space)
+            if self._known[space]:
                 last = self._last[space] = {}
-            known = len(last)
-            last[mutation[1]] = (sequence, mutation)
-            self.count += len(last) - known
+        return last
 
     def _add_each(self, sequence: int, mutation: Mutation) -> None:
         """A record that changes a key twice has changed it once, to the second."""
         space, key, value, deadline_ms = mutation
-        known = len(self._all)
         self._all[space, key, sequence] = (space, key, value, sequence, deadline_ms)
-        self.count += len(self._all) - known
 
     def changes(self) -> list[Change]:
         """Those of one key in the order they were made."""

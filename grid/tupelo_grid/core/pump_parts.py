@@ -85,14 +85,9 @@ class PartState:
         return max(0.0, now - self.marks[0][0]) if behind else 0.0
 
     def rise(self, committed: int, now: float, source: PumpSource, partition: int) -> None:
-        """`committed` is higher than it was. What cannot be looked at counts as changes."""
-        base = source.base(partition)
-        after = max(self.committed, base)
-        if self.committed < base:
-            self.changed = base
-        count = committed - after
-        new = source.read(partition, after, count) if count <= NOOPS_MAX else ()
-        if len(new) < count or any(record[0] != NOOP for _, record in new):
+        """`committed` is higher than it was."""
+        # While the store lacks something already, what more it lacks need not be looked at.
+        if self.changed > self.cursor or self._any_change(committed, source, partition):
             self.changed = committed
         self.committed = committed
         marks = self.marks
@@ -100,6 +95,15 @@ class PartState:
             marks[-1] = (marks[-1][0], self.committed)
         else:
             marks.append((now, self.committed))
+
+    def _any_change(self, committed: int, source: PumpSource, partition: int) -> bool:
+        """What cannot be looked at counts as changes."""
+        after, base = self.committed, source.base(partition)
+        if after < base:
+            self.changed, after = base, base
+        count = committed - after
+        new = source.read(partition, after, count) if count <= NOOPS_MAX else ()
+        return len(new) < count or any(record[0] != NOOP for _, record in new)
 
     def unmark(self) -> None:
         """`cursor` has risen."""

@@ -39,7 +39,7 @@ _EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs do not know 
 RECONNECT_S_MIN: Final = 0.1
 RECONCILE_S: Final = 1.0
 """Roles are compared with the source's so often; commits are noticed at once."""
-TICK_S_MAX: Final = 0.05
+TICK_S_MAX: Final = 0.1
 """Commits are looked for at least this often while nothing else happens."""
 FRAME_BYTES_SHARE: Final = 2
 """Keys and values take at most this part of a message: the rest is for the other columns."""
