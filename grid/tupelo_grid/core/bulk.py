@@ -18,7 +18,7 @@ from tupelo_grid.core.admission import Admission, Refusal
 from tupelo_grid.core.batch import DELETE, GET, Batch, Bulk, BulkOutcome, OpError, Pending
 from tupelo_grid.core.bulk_runs import Run, runs, singly
 from tupelo_grid.core.primary import Primary
-from tupelo_grid.core.records import JOINT, WRITE, Entry, Mutation, Record
+from tupelo_grid.core.records import JOINT, WRITE, Entry, Mutations, Record, puts
 
 OK: Final = int(ResultCode.OK)
 
@@ -127,11 +127,11 @@ def _blank(bulk: Bulk) -> BulkOutcome:
     )
 
 
-def _mutations(bulk: Bulk, start: int, end: int, deadline_ms: int) -> tuple[Mutation, ...]:
+def _mutations(bulk: Bulk, start: int, end: int, deadline_ms: int) -> Mutations:
     keys = bulk.keys[start:end]
     if bulk.kind == DELETE:
         return tuple(zip(repeat(bulk.space), keys, repeat(None), repeat(0)))
-    return tuple(zip(repeat(bulk.space), keys, bulk.values[start:end], repeat(deadline_ms)))
+    return puts(bulk.space, keys, bulk.values[start:end], deadline_ms)
 
 
 def _get(bulk: Bulk, outcome: BulkOutcome, start: int, end: int, primary: Primary) -> None:

@@ -31,6 +31,7 @@ from tupelo_grid.core.disk_format import (
     pieces,
 )
 from tupelo_grid.core.partition import Partition
+from tupelo_grid.core.records import stored
 from tupelo_grid.core.snapshot import Snapshot
 
 Answer = Callable[[], None]
@@ -236,5 +237,5 @@ def _after(mark: Mark, held: Partition) -> Records:
         [(first, journal.epoch_at(first)), *[run for run in journal.runs if run[0] > first]],
         held.commit,
         held.persisted,
-        journal.read(mark.last, journal.last - mark.last),
+        stored(journal.read(mark.last, journal.last - mark.last)),
     )

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from tupelo_grid.core.journal import Run
-from tupelo_grid.core.records import Record
+from tupelo_grid.core.records import StoredRecord
 
 MAGIC: Final = b"TPJ1"
 HEADER: Final = struct.Struct("<4sIQQI")
@@ -45,7 +45,7 @@ class Records(msgspec.Struct, frozen=True, array_like=True, tag=0, gc=False):
     runs: list[Run]
     commit: int
     persisted: int
-    records: list[Record]
+    records: list[StoredRecord]
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):

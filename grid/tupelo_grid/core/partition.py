@@ -16,7 +16,7 @@ import xxhash
 from tupelo_grid.core.dedupe import SessionTable
 from tupelo_grid.core.expiry import Deadlines
 from tupelo_grid.core.journal import MUTATION_OVERHEAD_BYTES, RECORD_OVERHEAD_BYTES, Journal
-from tupelo_grid.core.records import JOINT, SESSION_EVICT, WRITE, Entry, Mutation, Record
+from tupelo_grid.core.records import JOINT, SESSION_EVICT, WRITE, Entry, Mutations, Puts, Record
 from tupelo_grid.core.tail import Tail
 
 # What a record replaced, and what it did to the session table. A record of one client's write of
@@ -135,10 +135,10 @@ class Partition:
         self._undo.append((replaced, table_undo))
         return sequence
 
-    def _apply(
-        self, mutations: tuple[Mutation, ...], sequence: int
-    ) -> tuple[list[Entry | None], int]:
+    def _apply(self, mutations: Mutations, sequence: int) -> tuple[list[Entry | None], int]:
         """Returns what they replaced, and the `record_bytes` of their record."""
+        if mutations.__class__ is Puts:
+            return self._put_all(mutations, sequence)
         replaced: list[Entry | None] = []
         size = RECORD_OVERHEAD_BYTES + MUTATION_OVERHEAD_BYTES * max(0, len(mutations) - 1)
         name, entries = "", _NOTHING
@@ -156,6 +156,19 @@ class Partition:
             if deadline_ms:
                 self.deadlines.add(deadline_ms, space, key)
         return replaced, size
+
+    def _put_all(self, puts: Puts, sequence: int) -> tuple[list[Entry | None], int]:
+        """As `_apply`, but column by column."""
+        space, keys, values, deadline_ms = puts.space, puts.keys, puts.values, puts.deadline_ms
+        entries = self.spaces.setdefault(space, {})
+        replaced = list(map(entries.get, keys))
+        for key, value in zip(keys, values, strict=True):
+            entries[key] = Entry(value, sequence, deadline_ms)
+        if deadline_ms:
+            for key in keys:
+                self.deadlines.add(deadline_ms, space, key)
+        overhead = RECORD_OVERHEAD_BYTES + MUTATION_OVERHEAD_BYTES * (len(keys) - 1)
+        return replaced, overhead + sum(map(len, keys)) + sum(map(len, values))
 
     def truncate(self, sequence: int) -> None:
         """Takes every record after `sequence` back. It must be neither committed nor too old."""

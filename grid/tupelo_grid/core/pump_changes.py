@@ -12,6 +12,10 @@ Coalesced = Callable[[str], bool | None]
 """Whether of several changes of a key in a space the last will do; None: they are not stored."""
 
 
+Last = tuple[int, bytes | None, int]
+"""(sequence, value, deadline_ms)"""
+
+
 class Share(NamedTuple):
     """What a frame takes of a partition: the changes up to a sequence, and their bytes."""
 
@@ -80,7 +84,7 @@ class Taken:
         self._coalesced = coalesced
         self._known: dict[str, bool | None] = {}
         # By space; nothing is made for a change until it is known to be the last of its key.
-        self._last: dict[str, dict[bytes, tuple[int, Mutation]]] = {}
+        self._last: dict[str, dict[bytes, Last]] = {}
         self._all: dict[tuple[str, bytes, int], Change] = {}
 
     @property
@@ -89,30 +93,30 @@ class Taken:
 
     def add_all(self, records: Iterable[tuple[int, Record]]) -> None:
         """What a run of records changes. Entries brought in from the store are there already."""
-        space: str | None = None
-        last: dict[bytes, tuple[int, Mutation]] | None = None
+        name: str | None = None
+        last: dict[bytes, Last] | None = None
         for sequence, record in records:
             if record[0] == LOAD:
                 continue
-            for mutation in record[5]:
-                if mutation[0] != space:
-                    space = mutation[0]
-                    last = self._last_of(space)
-                # A step of every write there is, so it is made without a call.
+            # Steps of every write there is, so they are made without a call.
+            for space, key, value, deadline_ms in record[5]:
+                if space != name:
+                    name, last = space, self._last_of(space)
                 if last is not None:
-                    last[mutation[1]] = (sequence, mutation)
-                elif self._known[mutation[0]] is not None:
-                    self._add_each(sequence, mutation)
+                    last[key] = (sequence, value, deadline_ms)
+                elif self._known[space] is not None:
+                    self._all[space, key, sequence] = (space, key, value, sequence, deadline_ms)
 
     def add(self, sequence: int, mutations: Iterable[Mutation]) -> None:
-        for mutation in mutations:
-            last = self._last_of(mutation[0])
+        """A record that changes a key twice has changed it once, to the second."""
+        for space, key, value, deadline_ms in mutations:
+            last = self._last_of(space)
             if last is not None:
-                last[mutation[1]] = (sequence, mutation)
-            elif self._known[mutation[0]] is not None:
-                self._add_each(sequence, mutation)
+                last[key] = (sequence, value, deadline_ms)
+            elif self._known[space] is not None:
+                self._all[space, key, sequence] = (space, key, value, sequence, deadline_ms)
 
-    def _last_of(self, space: str) -> dict[bytes, tuple[int, Mutation]] | None:
+    def _last_of(self, space: str) -> dict[bytes, Last] | None:
         """Where the last changes of the space go; None where each is stored, or none is."""
         last = self._last.get(space)
         if last is None:
@@ -122,16 +126,11 @@ class Taken:
                 last = self._last[space] = {}
         return last
 
-    def _add_each(self, sequence: int, mutation: Mutation) -> None:
-        """A record that changes a key twice has changed it once, to the second."""
-        space, key, value, deadline_ms = mutation
-        self._all[space, key, sequence] = (space, key, value, sequence, deadline_ms)
-
     def changes(self) -> list[Change]:
         """Those of one key in the order they were made."""
         lasting = [
             (space, key, value, sequence, deadline_ms)
-            for last in self._last.values()
-            for sequence, (space, key, value, deadline_ms) in last.values()
+            for space, last in self._last.items()
+            for key, (sequence, value, deadline_ms) in last.items()
         ]
         return [*lasting, *self._all.values()]

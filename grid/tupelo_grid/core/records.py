@@ -4,6 +4,9 @@
     Mutation  (space, key, value or None for a removal, deadline_ms)
     Record    (kind, session, op_number, floor, result, mutations)
 
+The mutations of a record are a tuple, or Puts: what a bulk write puts, which is most of what there
+is in a grid that is being filled, has one tuple for all keys and one for all values.
+
 A record's sequence number and epoch are not in it: the journal knows them by its place.
 `deadline_ms` is Unix time, 0 for never. `floor` is the session's acked_below when the record was
 made. `result` is None for the commonest one: OK, with the record's own sequence as version.
@@ -11,14 +14,46 @@ made. `result` is None for the commonest one: OK, with the record's own sequence
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Final
 
+import msgspec
 from tupelo._unit.stored import StoredEntry
 
 Entry = StoredEntry
 Mutation = tuple[str, bytes, bytes | None, int]
 Result = tuple[int, int, bytes]  # (ResultCode, version, value)
-Record = tuple[int, int, int, int, Result | None, tuple[Mutation, ...]]
+
+
+class Puts(msgspec.Struct, frozen=True, gc=False, eq=False):
+    """Entries put into one space with one deadline. Iterates over the mutations it stands for."""
+
+    space: str
+    keys: tuple[bytes, ...]
+    values: tuple[bytes, ...]
+    deadline_ms: int
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[Mutation]:
+        return zip(repeat(self.space), self.keys, self.values, repeat(self.deadline_ms))
+
+    def __reversed__(self) -> Iterator[Mutation]:
+        return reversed(tuple(self))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, (Puts, tuple)) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+
+Mutations = tuple[Mutation, ...] | Puts
+Record = tuple[int, int, int, int, Result | None, Mutations]
+# As it is written to files and snapshots, and read from them.
+StoredRecord = tuple[int, int, int, int, Result | None, tuple[Mutation, ...]]
 
 # Kinds of record.
 WRITE: Final = 1  # a client's operation, or a group of a bulk write
@@ -27,3 +62,14 @@ EXPIRE: Final = 3  # removals by deadline, decided by the primary
 SESSION_EVICT: Final = 4  # result's value: MessagePack list of session ids
 LOAD: Final = 5  # entries brought in from the store
 JOINT: Final = 6  # several groups of bulk writes; result's value: MessagePack list of op numbers
+
+
+def puts(space: str, keys: Sequence[bytes], values: Sequence[bytes], deadline_ms: int) -> Mutations:
+    """The mutations that put these entries: as columns where there are several."""
+    if len(keys) > 1:
+        return Puts(space, tuple(keys), tuple(values), deadline_ms)
+    return tuple(zip(repeat(space), keys, values, repeat(deadline_ms)))
+
+
+def stored(records: Sequence[Record]) -> list[StoredRecord]:
+    return [(*record[:5], tuple(record[5])) for record in records]

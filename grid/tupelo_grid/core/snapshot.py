@@ -28,7 +28,7 @@ import msgspec
 from tupelo_grid.core.dedupe import SessionTable
 from tupelo_grid.core.journal import Journal
 from tupelo_grid.core.partition import Partition
-from tupelo_grid.core.records import Entry, Record
+from tupelo_grid.core.records import Entry, Record, stored
 from tupelo_grid.core.tail import Extent, Tail
 
 CHUNK_BYTES = 256 * 1024
@@ -90,7 +90,7 @@ class Snapshot:
         for part in _by_bytes(self._sessions, lambda row: 40 * (1 + len(row[2]))):
             yield encode((SESSIONS, part))
         for part in _by_bytes(self._tail, _record_size):
-            yield encode((RECORDS, part))
+            yield encode((RECORDS, stored(part)))
 
 
 def _record_size(record: Record) -> int:

@@ -16,10 +16,10 @@ from typing import Protocol
 
 import msgspec
 
-from tupelo_grid.core.records import Record
+from tupelo_grid.core.records import Record, StoredRecord, stored
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[Record])
+_decoder = msgspec.msgpack.Decoder(list[StoredRecord])
 _through = attrgetter("through")
 
 Ready = Callable[[bytes | None], None]
@@ -48,12 +48,12 @@ class Extent:
 
 
 def encode_records(records: Sequence[Record]) -> bytes:
-    return _encoder.encode(records)
+    return _encoder.encode(stored(records))
 
 
 def decode_records(payload: bytes | memoryview) -> list[Record]:
     """Raises msgspec.DecodeError or ValidationError."""
-    return _decoder.decode(payload)
+    return [*_decoder.decode(payload)]
 
 
 class TailReader(Protocol):

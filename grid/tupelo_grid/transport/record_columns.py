@@ -11,12 +11,12 @@ element; which ones is said with them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import groupby, repeat
+from itertools import accumulate, groupby, pairwise, repeat
 from typing import Annotated, Final, cast
 
 import msgspec
 
-from tupelo_grid.core.records import Mutation, Record, Result
+from tupelo_grid.core.records import Mutation, Mutations, Puts, Record, Result, puts
 
 Unsigned = Annotated[int, msgspec.Meta(ge=0)]
 Client = tuple[Unsigned, Unsigned, Unsigned]
@@ -111,10 +111,7 @@ def to_columns(records: Sequence[Record]) -> Columns:
     counts = list(map(len, groups))
     if counts.count(1) == count:
         counts = []
-        mutations: Sequence[Mutation] = [one for (one,) in groups]
-    else:
-        mutations = [one for group in groups for one in group]
-    names, keys, values, deadlines = zip(*mutations, strict=True) if mutations else ((),) * 4
+    names, keys, values, deadlines = _flat(groups) if counts else _flat_singles(groups)
     spaces: list[str] = list(dict.fromkeys(names))
     places: Sequence[int] = ()
     if len(spaces) > 1:
@@ -132,6 +129,35 @@ def to_columns(records: Sequence[Record]) -> Columns:
         values=values,
         deadlines_ms=deadlines if any(deadlines) else (),
     )
+
+
+Flat = tuple[Sequence[str], Sequence[bytes], Sequence[bytes | None], Sequence[int]]
+
+
+def _flat_singles(groups: Sequence[Mutations]) -> Flat:
+    """Spaces, keys, values and deadlines of records with one mutation each."""
+    names, keys, values, deadlines = zip(*[one for (one,) in groups], strict=True)
+    return names, keys, values, deadlines
+
+
+def _flat(groups: Sequence[Mutations]) -> Flat:
+    names: list[str] = []
+    keys: list[bytes] = []
+    values: list[bytes | None] = []
+    deadlines: list[int] = []
+    for group in groups:
+        if isinstance(group, Puts):
+            keys += group.keys
+            values += group.values
+            names += [group.space] * len(group.keys)
+            deadlines += [group.deadline_ms] * len(group.keys)
+            continue
+        for space, key, value, deadline_ms in group:
+            names.append(space)
+            keys.append(key)
+            values.append(value)
+            deadlines.append(deadline_ms)
+    return names, keys, values, deadlines
 
 
 def _runs(sessions: tuple[int, ...], floors: tuple[int, ...], count: int) -> list[Client]:
@@ -161,7 +187,7 @@ def from_columns(columns: Columns) -> list[Record]:
             sessions = [session for session, _, run in clients for _ in range(run)]
             floors = [floor for _, floor, run in clients for _ in range(run)]
         results = columns.results or repeat(None, count)
-        groups = _groups(_mutations(columns), columns.counts)
+        groups = _groups(columns)
         return list(zip(kinds, sessions, numbers, floors, results, groups, strict=True))
     except (ValueError, IndexError) as error:
         raise BadColumns(str(error)) from error
@@ -180,13 +206,18 @@ def _mutations(columns: Columns) -> list[Mutation]:
     return list(zip(names, keys, values, deadlines, strict=True))
 
 
-def _groups(mutations: list[Mutation], counts: Sequence[int]) -> Iterable[tuple[Mutation, ...]]:
+def _groups(columns: Columns) -> Iterable[Mutations]:
+    counts, keys, values = columns.counts, columns.keys, columns.values
     if not counts:
-        return cast("Iterable[tuple[Mutation, ...]]", zip(mutations))  # tuples of one each
-    if sum(counts) != len(mutations):
+        return cast("Iterable[Mutations]", zip(_mutations(columns)))  # tuples of one each
+    if sum(counts) != len(keys):
         raise BadColumns("mutation counts do not add up")
-    groups, start = [], 0
-    for count in counts:
-        groups.append(tuple(mutations[start : start + count]))
-        start += count
-    return groups
+    places = pairwise(accumulate(counts, initial=0))
+    if columns.space_index or columns.deadlines_ms or None in values or not keys:
+        mutations = _mutations(columns)
+        return [tuple(mutations[start:end]) for start, end in places]
+    if len(values) != len(keys):
+        raise BadColumns("columns of keys and values of unequal length")
+    some = cast("Sequence[bytes]", values)
+    space = columns.spaces[0]
+    return [puts(space, keys[start:end], some[start:end], 0) for start, end in places]
