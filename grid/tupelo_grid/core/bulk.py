@@ -101,10 +101,10 @@ class BulkEvaluator:
             return
         else:
             version = admitted[1]
-        for group in range(run.first, run.stop):
-            outcome.versions[group] = version
-            outcome.epochs[group] = primary.epoch
-            outcome.copies[group] = primary.copies
+        groups = slice(run.first, run.stop)
+        outcome.versions[groups] = [version] * len(numbers)
+        outcome.epochs[groups] = [primary.epoch] * len(numbers)
+        outcome.copies[groups] = bytes([primary.copies]) * len(numbers)
 
 
 def _unheard(batch: Batch, numbers: Sequence[int], primary: Primary) -> bool:

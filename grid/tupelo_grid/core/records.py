@@ -50,6 +50,9 @@ class Puts(msgspec.Struct, frozen=True, gc=False, eq=False):
         return hash(tuple(self))
 
 
+# Below it, looking at columns costs more than tuples do.
+PUTS_MIN: Final = 5
+
 Mutations = tuple[Mutation, ...] | Puts
 Record = tuple[int, int, int, int, Result | None, Mutations]
 # As it is written to files and snapshots, and read from them.
@@ -65,8 +68,8 @@ JOINT: Final = 6  # several groups of bulk writes; result's value: MessagePack l
 
 
 def puts(space: str, keys: Sequence[bytes], values: Sequence[bytes], deadline_ms: int) -> Mutations:
-    """The mutations that put these entries: as columns where there are several."""
-    if len(keys) > 1:
+    """The mutations that put these entries: as columns where there are more than a few."""
+    if len(keys) >= PUTS_MIN:
         return Puts(space, tuple(keys), tuple(values), deadline_ms)
     return tuple(zip(repeat(space), keys, values, repeat(deadline_ms)))
 

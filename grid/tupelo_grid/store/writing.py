@@ -26,6 +26,7 @@ _ANY_LIVE: Final = (
 )
 
 Placed = tuple[Change, int]  # a change and its partition
+
 Write = Callable[[sa.Connection, Rows], None]
 
 
@@ -203,7 +204,8 @@ class _Rows:
     def _map(self, table: SpaceTable, changes: Sequence[Placed]) -> _Work:
         work = _Work()
         mapping = table.mapping
-        for placed in changes:
+        # In the order of their keys, a page of the table has its rows changed at one go.
+        for placed in sorted(changes, key=_key):
             (_, key, value, version, deadline_ms), partition = placed
             try:
                 if value is None:
@@ -278,6 +280,10 @@ class _Rows:
             )
             change = sa.update(tables.dead_letters).where(older)
             self._connection.execute(change.values(superseded=sa.bindparam("v")), newer)
+
+
+def _key(placed: Placed) -> bytes:
+    return placed[0][1]
 
 
 def attempt(
