@@ -19,8 +19,10 @@ from tupelo_grid.core.records import (
     NOOP,
     SESSION_EVICT,
     WRITE,
-    Mutation,
+    Mutations,
+    Puts,
     Record,
+    stored,
 )
 from tupelo_grid.core.snapshot import Snapshot, SnapshotBuilder, SnapshotError
 
@@ -34,6 +36,14 @@ mutations = st.lists(
         st.sampled_from([0, 0, 50, 60]),
     ),
     max_size=3,
+)
+
+
+bulk_puts = st.builds(
+    lambda space, rows, deadline_ms: Puts(space, tuple(rows), tuple(rows.values()), deadline_ms),
+    st.sampled_from(["s", "t"]),
+    st.dictionaries(st.sampled_from(KEYS), st.binary(max_size=4), min_size=2),
+    st.sampled_from([0, 50]),
 )
 
 
@@ -51,13 +61,16 @@ def histories(draw: st.DrawFn) -> list[tuple[Record, int]]:
 
 
 def make_record(draw: st.DrawFn, kind: int, session: int, number: int) -> Record:
-    changes: tuple[Mutation, ...] = tuple(draw(mutations))
+    changes: Mutations = tuple(draw(mutations))
     if kind == WRITE:
         floor = draw(st.integers(0, number))
         result = draw(st.none() | st.just((1, 0, b"")))
+        changes = draw(st.just(changes) | bulk_puts)
         return (WRITE, session, number, floor, result, changes)
     if kind == JOINT:
-        changes += (("s", b"of", b"the", 0), ("s", b"other", b"group", 0))
+        changes = draw(
+            st.just((*changes, ("s", b"of", b"the", 0), ("s", b"other", b"group", 0))) | bulk_puts
+        )
         numbers = [number, 1000 + number, 2000 + number]
         result = (0, 0, msgspec.msgpack.encode(numbers))
         return (JOINT, session, number, draw(st.integers(0, number)), result, changes)
@@ -94,6 +107,19 @@ def test_cutting_a_tail_off_is_as_if_it_had_never_been(
     assert state(partition) == state(shorter)
     assert partition.digest() == shorter.digest()
     assert partition.journal.runs == shorter.journal.runs
+
+
+@given(histories())
+def test_puts_do_what_the_mutations_do_that_they_stand_for(
+    history: list[tuple[Record, int]],
+) -> None:
+    singly = [(record, epoch) for old, epoch in history for record in stored([old])]
+    partition, other = apply_all(history), apply_all(singly)
+    assert state(partition) == state(other)
+    assert partition.digest() == other.digest()
+    assert partition.journal.bytes == other.journal.bytes
+    assert partition.deadlines.next_ms == other.deadlines.next_ms
+    assert partition.journal.read(0, 100) == other.journal.read(0, 100)
 
 
 @given(histories(), st.data())

@@ -20,7 +20,7 @@ from tupelo_grid.core.disk_format import (
 from tupelo_grid.core.disk_replay import Replay, Unreplayable
 from tupelo_grid.core.disk_segments import Segments
 from tupelo_grid.core.partition import Partition
-from tupelo_grid.core.records import Record
+from tupelo_grid.core.records import Puts, Record
 
 
 def put(number: int, value: bytes = b"v") -> Record:
@@ -70,7 +70,7 @@ def test_a_replica_is_written_once_whole_and_then_record_by_record() -> None:
     written = Written(held)
     assert {type(item) for item in written.write()} == {Chunk}
     held.append(put(7), 2)
-    held.append(put(8), 5)
+    held.append((1, 9, 8, 0, None, Puts("carts", (b"a", b"b"), (b"1", b"2"), 0)), 5)
     (records,) = written.write()
     assert isinstance(records, Records)
     assert (records.previous, records.runs) == (3, [(4, 2), (5, 5)])

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tupelo.v1 import replication_pb2 as pb
 from tupelo_grid.core.frames import Ack, CatchUp, Frame, Position, SnapshotChunk
-from tupelo_grid.core.records import Record
-from tupelo_grid.transport.record_columns import Appends, to_columns
+from tupelo_grid.core.records import Puts, Record
+from tupelo_grid.transport.record_columns import Appends, from_columns, to_columns
 from tupelo_grid.transport.replication import LENGTH_BYTES, FrameProtocol
 from tupelo_grid.transport.replication_codec import (
     BadFrame,
@@ -27,8 +27,15 @@ small = st.integers(0, 1000)
 names = st.text("abc", min_size=1, max_size=3)
 mutations = st.tuples(names, st.binary(max_size=5), st.none() | st.binary(max_size=5), small)
 results = st.none() | st.tuples(st.integers(0, 255), small, st.binary(max_size=5))
+bulk_puts = st.builds(
+    lambda space, rows, deadline_ms: Puts(space, tuple(rows), tuple(rows.values()), deadline_ms),
+    names,
+    st.dictionaries(st.binary(max_size=5), st.binary(max_size=5), min_size=2, max_size=9),
+    st.just(0) | small,
+)
 records: st.SearchStrategy[Record] = st.tuples(
-    st.integers(1, 6), u64, u64, u64, results, st.lists(mutations, max_size=3).map(tuple)
+    *(st.integers(1, 6), u64, u64, u64, results),
+    st.lists(mutations, max_size=3).map(tuple) | bulk_puts,
 )
 pairs = st.lists(st.tuples(small, small), max_size=3)
 
@@ -103,6 +110,15 @@ def test_a_damaged_frame_is_refused_or_still_a_frame(frame: Frame, place: int, b
     assert len(decoded.records) == len(decoded.partitions)
 
 
+def test_bulk_puts_stay_columns_on_their_way() -> None:
+    many = Puts("s", tuple(b"k%d" % n for n in range(9)), tuple(b"v%d" % n for n in range(9)), 0)
+    one = (("s", b"k", b"v", 0),)
+    batch: list[Record] = [(1, 7, n, 0, None, changes) for n, changes in enumerate((many, one, ()))]
+    found = from_columns(to_columns(batch))
+    assert found == batch
+    assert [type(record[5]) for record in found] == [Puts, tuple, tuple]
+
+
 def test_columns_that_do_not_fit_are_refused() -> None:
     frame = Frame("a", "b", 1, 1, [1], [1], [1], [(1, 0, 0, 0, None, (("s", b"k", b"v", 0),))])
     record = frame.records[0]
@@ -117,6 +133,8 @@ def test_columns_that_do_not_fit_are_refused() -> None:
         replace(columns, spaces=[]),
         replace(columns, deadlines_ms=[1]),
         replace(columns, results=[None]),
+        replace(columns, counts=[1, 1], values=[b"v"]),
+        replace(columns, counts=[1, 1], spaces=[]),
         replace(columns, op_numbers=[1, -1]),
     ):
         message = encode_frame(frame, GRID)

@@ -6,9 +6,10 @@ import zlib
 
 import pytest
 from tupelo_grid.core.partition import Partition
+from tupelo_grid.core.records import Puts, Record
 from tupelo_grid.core.snapshot import Snapshot, SnapshotBuilder, SnapshotError, spilled_chunk
 from tupelo_grid.core.spill import Spill
-from tupelo_grid.core.tail import Extent, Tail, encode_records
+from tupelo_grid.core.tail import Extent, Tail, decode_records, encode_records
 
 
 def test_a_snapshot_with_a_gap_before_its_records_is_refused() -> None:
@@ -32,6 +33,12 @@ def test_a_snapshot_with_a_gap_before_its_records_is_refused() -> None:
         else:
             with pytest.raises(SnapshotError, match="not whole"):
                 builder.build()
+
+
+def test_records_of_bulk_writes_are_read_as_they_were_written() -> None:
+    many = Puts("default", (b"a", b"b"), (b"1", b"2"), 9)
+    records: list[Record] = [(1, 9, 1, 0, None, many), (1, 9, 2, 0, None, tuple(many))]
+    assert decode_records(encode_records(records)) == records
 
 
 def test_sizes_of_a_range() -> None:
