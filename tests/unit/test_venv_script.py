@@ -1,4 +1,4 @@
-"""Which interpreter `make` takes: scripts/venv.sh, with interpreters that only say what they are."""
+"""Which interpreter `make` takes: scripts/venv.sh, with some that only say what they are."""
 
 from __future__ import annotations
 
