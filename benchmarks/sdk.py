@@ -144,6 +144,7 @@ async def shapes(grid: tupelo.Grid, seconds: float, report: Callable[[Row], None
         ("put_many", 1, repeated(put_many, MANY)),
         ("put_many", 4, repeated(put_many, MANY)),
         ("put_many", 16, repeated(put_many, MANY)),
+        ("put_many", 64, repeated(put_many, MANY)),
         ("get_many", 1, repeated(get_many, MANY)),
         ("get_many", 4, repeated(get_many, MANY)),
         ("get_many", 16, repeated(get_many, MANY)),

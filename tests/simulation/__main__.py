@@ -15,9 +15,10 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from time import perf_counter
 
+from tests.simulation.catching import Catch
 from tests.simulation.disk_mutations import DISK_MUTATIONS, catch_disk
 from tests.simulation.disks import disks_of
-from tests.simulation.mutations import MUTATIONS, Catch, catch
+from tests.simulation.mutations import MUTATIONS, catch
 from tests.simulation.plan import Plan
 from tests.simulation.run import Result, run, shrink
 from tests.simulation.spill_mutations import SPILL_MUTATIONS, catch_spill

@@ -11,8 +11,8 @@ from tupelo_grid.core.rejoin import Place
 from tupelo_grid.core.table import PartitionConfig
 from tupelo_grid.core.unit import Unit
 
+from tests.simulation.catching import Catch, Mutation, both, here, on, show
 from tests.simulation.disks import with_disks
-from tests.simulation.mutations import Catch, Mutation, both, here, on, show
 from tests.simulation.plan import Plan
 
 

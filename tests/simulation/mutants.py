@@ -58,6 +58,7 @@ class Original:
     position = Progress.position
     resume_snapshot = Progress._resume_snapshot
     advance_commit = Partition.advance_commit
+    put_all = Partition._put_all
     wait_persisted = PersistWaits.persisted
     source_persisted = UnitPumpSource.persisted
     on_ack = Pump.on_ack
@@ -218,6 +219,11 @@ def cancel_race(self: Any, result: Any) -> None:
 def nodedupe(self: Any, primary: Any, session: int, op_number: int, space: str = "") -> Any:
     admitted = Original.admit(self, primary, session, op_number, space)
     return admitted if isinstance(admitted, Refusal) else self.overload(primary, space)
+
+
+def puts_forget(self: Any, puts: Any, sequence: int) -> Any:
+    replaced, size = Original.put_all(self, puts, sequence)
+    return [None] * len(replaced), size
 
 
 def always(*_: Any) -> bool:

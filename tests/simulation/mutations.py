@@ -6,14 +6,10 @@ PROTOCOL.md taken away, under the name it gives them.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
-from typing import Any
-from unittest import mock
+from dataclasses import replace
 
 from tests.simulation import mutants as m
+from tests.simulation.catching import Catch, Mutation, both, here, on, show
 from tests.simulation.directed import (
     broken_snapshot,
     cut_floor,
@@ -28,10 +24,9 @@ from tests.simulation.directed import (
     read_without_lease,
     repeated_catch_up,
 )
-from tests.simulation.plan import Plan, draw
-from tests.simulation.run import run
 from tests.simulation.tweaks import (
     cut_moves,
+    cut_puts,
     deaths,
     few_sessions,
     long_cuts,
@@ -40,41 +35,6 @@ from tests.simulation.tweaks import (
     quick_deaths,
     three_copies,
 )
-
-Patch = Callable[[], AbstractContextManager[Any]]
-Tweak = Callable[[Plan], Plan]
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """`tweak` bends the random plans towards it. `directed`: instead of random schedules, which
-    never come by: a script that returns what was violated, or ""."""
-
-    name: str
-    about: str
-    patch: Patch
-    within: int = 60
-    tweak: Tweak | None = None
-    directed: Callable[[], str] | None = None
-
-
-def on(target: str, new: Any) -> Patch:
-    return lambda: mock.patch("tupelo_grid.core." + target, new)
-
-
-def here(target: str, new: Any) -> Patch:
-    return lambda: mock.patch("tests.simulation." + target, new)
-
-
-def both(*patches: Patch) -> Patch:
-    def enter() -> AbstractContextManager[Any]:
-        stack = ExitStack()
-        for patch in patches:
-            stack.enter_context(patch())
-        return stack
-
-    return enter
-
 
 MUTATIONS = [
     Mutation("ack_early", "answers before commit", on("evaluate.Evaluator.run", m.ack_early)),
@@ -162,6 +122,13 @@ MUTATIONS = [
         "a snapshot without what the store lacks",
         on("snapshot.Snapshot.__init__", m.snap_notail),
         120,
+    ),
+    Mutation(
+        "puts_forget",
+        "bulk puts that are taken back do not bring back what they replaced",
+        on("partition.Partition._put_all", m.puts_forget),
+        160,
+        cut_puts,
     ),
     Mutation(
         "snap_nosessions",
@@ -367,30 +334,6 @@ MUTATIONS = [
 ]
 
 
-@dataclass(frozen=True)
-class Catch:
-    """`schedules`: how many it took, 0: it was not caught; `how`: what was violated."""
-
-    name: str
-    schedules: int
-    how: str
-
-
 def catch(name: str, first_seed: int = 1) -> Catch:
     """Runs schedules with the mutation on until one shows it, or its number is spent."""
     return show(next(one for one in MUTATIONS if one.name == name), first_seed)
-
-
-def show(mutation: Mutation, first_seed: int = 1) -> Catch:
-    name = mutation.name
-    with mutation.patch():
-        if mutation.directed is not None:
-            how = mutation.directed()
-            return Catch(name, 1 if how else 0, how)
-        for seed in range(first_seed, first_seed + mutation.within):
-            plan = draw(seed, random.Random(seed))
-            result = run(seed, plan=mutation.tweak(plan) if mutation.tweak else plan)
-            if result.violation:
-                how = f"seed {seed}: {result.violation.splitlines()[0]}"
-                return Catch(name, seed - first_seed + 1, how)
-    return Catch(name, 0, f"{mutation.within} schedules showed nothing")

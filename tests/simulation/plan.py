@@ -41,6 +41,7 @@ SMALL = {
     "tupelo_grid.core.dedupe.SWEEP_RESULTS_MIN": (1, 4, 32),
     "tupelo_grid.core.link.FRAME_BYTES_MAX": (150, 1 << 22),
     "tupelo_grid.core.progress.CATCH_UP_BYTES_MAX": (200, 1 << 22),
+    "tupelo_grid.core.records.PUTS_MIN": (2, 5),
 }
 
 

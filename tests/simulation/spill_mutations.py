@@ -11,9 +11,10 @@ from tupelo_grid.core.progress import Progress
 from tupelo_grid.core.spill import Spill, Write
 from tupelo_grid.core.tail import Extent, Tail, encode_records
 
-from tests.simulation.mutations import Catch, Mutation, moves, on, show
+from tests.simulation.catching import Catch, Mutation, on, show
 from tests.simulation.plan import Plan
 from tests.simulation.spilling import with_spill
+from tests.simulation.tweaks import moves
 
 _forget = Tail.forget
 _collect = Spill.collect

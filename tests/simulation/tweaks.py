@@ -38,6 +38,11 @@ def long_cuts(plan: Plan) -> Plan:
     )
 
 
+def cut_puts(plan: Plan) -> Plan:
+    """Bulk writes that a primary made in vain, and takes back."""
+    return replace(long_cuts(plan), small=plan.small | {"tupelo_grid.core.records.PUTS_MIN": 2})
+
+
 def cut_moves(plan: Plan) -> Plan:
     """Whoever hands over is cut off within 100 ms of the swap, for long."""
     return replace(
