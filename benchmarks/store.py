@@ -8,7 +8,7 @@ or the URL of an empty database. Measured are
     apply    the adapter: transactions of --batch changes, rows and cursors, by as many tasks as the
              store has connections; keys are inserted first and then changed again and again, and no
              change is coalesced. Untyped and typed entries, by arrays and by COPY.
-    writer   the whole way: pump frames of 500 changes from a process of units, by gRPC, through the
+    writer   the whole way: full pump frames from a process of units, by gRPC, through the
              data writer into the store.
     read     a cold start's reading: all entries, by as many tasks as there are connections for it.
 
@@ -318,7 +318,12 @@ def main() -> int:
     parser.add_argument("--store", default="postgres", help="postgres, sqlite or a URL")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     parser.add_argument("--entries", type=int, default=1_000_000, help="to read")
-    parser.add_argument("--batch", type=int, default=4000, help="changes a transaction")
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=GridConfig().writer_batch_records,
+        help="changes a transaction",
+    )
     parser.add_argument("--connections", type=int, default=4, help="that write")
     parser.add_argument("--readers", type=int, default=2, help="connections that read")
     parser.add_argument(

@@ -17,12 +17,13 @@ from typing import Any, Final
 
 import grpc.aio
 from tupelo.v1 import pump_pb2, pump_pb2_grpc
+from tupelo_grid.config import GridConfig
 from tupelo_grid.core.pump_frames import Answer
 
 from benchmarks.store import GRID, MAKERS
 
 STREAMS: Final = 3
-FRAME: Final = 500
+FRAME: Final = GridConfig().pump_batch_records
 PER_FRAME: Final = 10
 """Partitions of one frame."""
 ROUNDS: Final = 20
