@@ -2,8 +2,8 @@
 # Makes the virtual environment and installs the project, its extras and its tools into it.
 #   sh scripts/venv.sh VENV STAMP
 # PYTHON chooses the interpreter. Without it the first of the usual names is taken that is new enough
-# and was built with optimisations: without them everything here takes a third longer. If there is
-# none, one without will do.
+# and was built with optimisations: without them everything here takes a sixth longer, or more. If
+# there is none, one without will do.
 set -eu
 
 venv=$1
@@ -56,8 +56,8 @@ if ! [ -x "$venv/bin/python" ] || ! "$venv/bin/python" -m pip --version >/dev/nu
     fi
     echo "making $venv with $python ($("$python" --version 2>&1))"
     if ! optimised "$python"; then
-        echo "  it was built without optimisations, which costs a quarter of the speed; PYTHON=... names"
-        echo "  another"
+        echo "  it was built without optimisations: everything takes a sixth longer, or more"
+        echo "  (make PYTHON=/path/to/python takes another)"
     fi
     rm -rf "$venv"
     if ! output=$("$python" -m venv "$venv" 2>&1); then

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from tupelo_grid.core.pump_frames import Change
-from tupelo_grid.core.records import LOAD, Mutation, Record
+from tupelo_grid.core.records import LOAD, Record
 
 Coalesced = Callable[[str], bool | None]
 """Whether of several changes of a key in a space the last will do; None: they are not stored."""
-
 
 Last = tuple[int, bytes | None, int]
 """(sequence, value, deadline_ms)"""
@@ -37,7 +36,7 @@ def take(
     its frame. There must be records.
     """
     taken = Taken(coalesced)
-    taken.add_all(records)
+    taken.add(records)
     if taken.count <= changes_max:
         changes = taken.changes()
         size = _bytes(changes)
@@ -64,7 +63,7 @@ def _take_some(
             break
         size += more
         last = sequence
-        taken.add(sequence, mutations)
+        taken.add([(sequence, record)])
     return Share(last, taken.changes(), size) if last else None
 
 
@@ -91,8 +90,9 @@ class Taken:
     def count(self) -> int:
         return sum(map(len, self._last.values())) + len(self._all)
 
-    def add_all(self, records: Iterable[tuple[int, Record]]) -> None:
-        """What a run of records changes. Entries brought in from the store are there already."""
+    def add(self, records: Iterable[tuple[int, Record]]) -> None:
+        """What a run of records changes. Entries brought in from the store are there already; a
+        record that changes a key twice has changed it once, to the second."""
         name: str | None = None
         last: dict[bytes, Last] | None = None
         for sequence, record in records:
@@ -106,15 +106,6 @@ class Taken:
                     last[key] = (sequence, value, deadline_ms)
                 elif self._known[space] is not None:
                     self._all[space, key, sequence] = (space, key, value, sequence, deadline_ms)
-
-    def add(self, sequence: int, mutations: Iterable[Mutation]) -> None:
-        """A record that changes a key twice has changed it once, to the second."""
-        for space, key, value, deadline_ms in mutations:
-            last = self._last_of(space)
-            if last is not None:
-                last[key] = (sequence, value, deadline_ms)
-            elif self._known[space] is not None:
-                self._all[space, key, sequence] = (space, key, value, sequence, deadline_ms)
 
     def _last_of(self, space: str) -> dict[bytes, Last] | None:
         """Where the last changes of the space go; None where each is stored, or none is."""

@@ -86,9 +86,7 @@ class PartState:
 
     def rise(self, committed: int, now: float, source: PumpSource, partition: int) -> None:
         """`committed` is higher than it was."""
-        # While the store lacks something already, what more it lacks need not be looked at.
-        if self.changed > self.cursor or self._any_change(committed, source, partition):
-            self.changed = committed
+        self.changed = self._last_change(committed, source, partition)
         self.committed = committed
         marks = self.marks
         if marks and (now - marks[-1][0] < MARK_S or len(marks) >= MARKS_MAX):
@@ -96,14 +94,17 @@ class PartState:
         else:
             marks.append((now, self.committed))
 
-    def _any_change(self, committed: int, source: PumpSource, partition: int) -> bool:
-        """What cannot be looked at counts as changes."""
-        after, base = self.committed, source.base(partition)
-        if after < base:
-            self.changed, after = base, base
+    def _last_change(self, committed: int, source: PumpSource, partition: int) -> int:
+        """What cannot be looked at counts as changes; and while the store lacks some already, it
+        does not matter whether what follows is more of them."""
+        if self.changed > self.cursor:
+            return committed
+        after = max(self.committed, source.base(partition))
         count = committed - after
         new = source.read(partition, after, count) if count <= NOOPS_MAX else ()
-        return len(new) < count or any(record[0] != NOOP for _, record in new)
+        if len(new) < count or any(record[0] != NOOP for _, record in new):
+            return committed
+        return after if after > self.committed else self.changed
 
     def unmark(self) -> None:
         """`cursor` has risen."""

@@ -26,7 +26,6 @@ _ANY_LIVE: Final = (
 )
 
 Placed = tuple[Change, int]  # a change and its partition
-
 Write = Callable[[sa.Connection, Rows], None]
 
 
