@@ -40,9 +40,9 @@ mutations = st.lists(
 
 
 bulk_puts = st.builds(
-    lambda space, rows, deadline_ms: Puts(space, tuple(rows), tuple(rows.values()), deadline_ms),
+    lambda space, rows, deadline_ms: Puts(space, *zip(*rows, strict=True), deadline_ms),
     st.sampled_from(["s", "t"]),
-    st.dictionaries(st.sampled_from(KEYS), st.binary(max_size=4), min_size=2),
+    st.lists(st.tuples(st.sampled_from(KEYS), st.binary(max_size=4)), min_size=2, max_size=4),
     st.sampled_from([0, 50]),
 )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from hypothesis import given
 from hypothesis import strategies as st
-from tupelo_grid.core.pump_changes import take
+from tupelo_grid.core.pump_changes import Room, take
 from tupelo_grid.core.pump_frames import Change
 from tupelo_grid.core.records import LOAD, WRITE, Mutation, Record
 
@@ -52,7 +54,7 @@ def size_of(changes: list[Change]) -> int:
 
 @given(records)
 def test_all_is_taken_where_there_is_room(rows: list[tuple[int, Record]]) -> None:
-    share = take(rows, SPACES.get, 1000, 100_000, first=False)
+    share = take(rows, SPACES.get, Room(1000, 100_000), first=False)
     assert share is not None
     assert share.last == rows[-1][0]
     assert len(share.changes) == len(set(share.changes))
@@ -64,10 +66,13 @@ def test_all_is_taken_where_there_is_room(rows: list[tuple[int, Record]]) -> Non
 def test_what_has_no_room_is_left_whole(
     rows: list[tuple[int, Record]], changes_max: int, bytes_max: int, first: bool
 ) -> None:
-    share = take(rows, SPACES.get, changes_max, bytes_max, first)
+    share = take(rows, SPACES.get, Room(changes_max, bytes_max), first)
     if share is None:
         assert not first
-        assert rows[0][1][5], "an empty record has room everywhere"
+        kind, changes = rows[0][1][0], rows[0][1][5]
+        assert kind != LOAD, "there is nothing in it to be stored"
+        size = sum(len(key) + len(value or b"") for _, key, value, _ in changes)
+        assert len(changes) > changes_max or size > bytes_max
         return
     taken = rows[: share.last - rows[0][0] + 1]
     assert set(share.changes) == expected(taken)
@@ -78,14 +83,34 @@ def test_what_has_no_room_is_left_whole(
 
 def test_changes_of_one_key_keep_their_order() -> None:
     rows = [(n, record(WRITE, [("each", b"k", bytes([n]), 0)])) for n in (1, 2, 3)]
-    share = take(rows, SPACES.get, 10, 100, first=False)
+    share = take(rows, SPACES.get, Room(10, 100), first=False)
     assert share is not None
     assert [change[3] for change in share.changes] == [1, 2, 3]
 
 
 def test_a_key_written_often_has_room_for_its_last_value() -> None:
-    rows = [(n, record(WRITE, [("last", b"k", bytes(50), 0)])) for n in range(1, 101)]
-    share = take(rows, SPACES.get, 1, 51, first=False)
+    rows = [(n, record(WRITE, [("last", b"k", bytes(50), 0)])) for n in range(1, 5)]
+    share = take(rows, SPACES.get, Room(1, 51), first=False)
     assert share is not None
-    assert share.last == 100
-    assert [change[3] for change in share.changes] == [100]
+    assert share.last == 4
+    assert [change[3] for change in share.changes] == [4]
+
+
+class Untouched(tuple[Mutation, ...]):
+    """Ten thousand changes that nobody may look at."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return 10_000
+
+    def __iter__(self) -> Iterator[Mutation]:
+        raise AssertionError("what has no room was looked at")
+
+
+def test_of_a_long_backlog_only_what_has_room_is_looked_at() -> None:
+    rows = [(n, record(WRITE, [("last", b"%d" % n, b"v", 0)])) for n in range(1, 9)]
+    rows += [(n, (WRITE, 1, 1, 0, None, Untouched())) for n in range(9, 99)]
+    share = take(rows, SPACES.get, Room(20, 1000), first=True)
+    assert share is not None
+    assert share.last == 8

@@ -20,11 +20,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 from tupelo.schema import SpaceSchema
 
-from tupelo_grid.core.pump_changes import take
+from tupelo_grid.core.pump_changes import LOOKED_AT_FACTOR, Room, take
 from tupelo_grid.core.pump_frames import (
     Answer,
     PartitionBatch,
@@ -33,10 +32,6 @@ from tupelo_grid.core.pump_frames import (
 )
 from tupelo_grid.core.pump_parts import PartitionLag, PartState, Phase
 from tupelo_grid.core.pump_port import PumpLimits, PumpListener, PumpSource
-
-RECORDS_READ_FACTOR: Final = 4
-"""Journal records looked at for one frame, as a multiple of its changes: coalescing and spaces that
-are not persisted make a frame smaller than what was read for it."""
 
 
 class Pump:
@@ -181,7 +176,7 @@ class Pump:
 
     def _take_batches(self) -> list[PartitionBatch]:
         changes_left, bytes_left = self._limits.batch_records, self._limits.batch_bytes
-        records_left = changes_left * RECORDS_READ_FACTOR
+        records_left = changes_left * LOOKED_AT_FACTOR
         primaries = self._source.primaries()
         batches: list[PartitionBatch] = []
         for partition in list(self._queue):
@@ -222,7 +217,7 @@ class Pump:
         assert not records or records[0][0] == part.cursor + 1, "the journal skips records"
         share = None
         if records:
-            share = take(records, self._coalesced, changes_max, bytes_max, first)
+            share = take(records, self._coalesced, Room(changes_max, bytes_max), first)
         if share is None:
             self._queue.setdefault(partition)
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tupelo_grid.core.pump_frames import Change
 from tupelo_grid.core.records import LOAD, Record
@@ -15,6 +15,18 @@ Last = tuple[int, bytes | None, int]
 """(sequence, value, deadline_ms)"""
 
 
+LOOKED_AT_FACTOR: Final = 4
+"""Records, and changes in them, looked at for one frame, as a multiple of its changes: coalescing
+and spaces that are not persisted make a frame smaller than what was read for it."""
+
+
+class Room(NamedTuple):
+    """Changes, and bytes of keys and values, that a frame may still take."""
+
+    changes: int
+    size: int
+
+
 class Share(NamedTuple):
     """What a frame takes of a partition: the changes up to a sequence, and their bytes."""
 
@@ -24,51 +36,47 @@ class Share(NamedTuple):
 
 
 def take(
-    records: Sequence[tuple[int, Record]],
-    coalesced: Coalesced,
-    changes_max: int,
-    bytes_max: int,
-    first: bool,
+    records: Sequence[tuple[int, Record]], coalesced: Coalesced, room: Room, first: bool
 ) -> Share | None:
     """As many of the records as have room. None: not one has.
 
     A record is never divided. One that alone exceeds the room is taken only when it is the first of
     its frame. There must be records.
     """
+    # After the store was away there may be a thousand times what fits: then they are counted.
+    if sum([len(record[5]) for _, record in records]) <= LOOKED_AT_FACTOR * room.changes:
+        share = _take_all(records, coalesced)
+        if len(share.changes) <= room.changes and share.size <= room.size:
+            return share
+    return _take_some(records, coalesced, room, first)
+
+
+def _take_all(records: Sequence[tuple[int, Record]], coalesced: Coalesced) -> Share:
     taken = Taken(coalesced)
     taken.add(records)
-    if taken.count <= changes_max:
-        changes = taken.changes()
-        size = _bytes(changes)
-        if size <= bytes_max:
-            return Share(records[-1][0], changes, size)
-    return _take_some(records, coalesced, changes_max, bytes_max, first)
+    changes = taken.changes()
+    size = sum([len(key) + len(value or b"") for _, key, value, _, _ in changes])
+    return Share(records[-1][0], changes, size)
 
 
 def _take_some(
-    records: Sequence[tuple[int, Record]],
-    coalesced: Coalesced,
-    changes_max: int,
-    bytes_max: int,
-    first: bool,
+    records: Sequence[tuple[int, Record]], coalesced: Coalesced, room: Room, first: bool
 ) -> Share | None:
     """Counts the bytes of every record, those of changes that later ones replace as well."""
     taken = Taken(coalesced)
     size = last = 0
     for sequence, record in records:
         mutations = () if record[0] == LOAD else record[5]
-        more = sum(len(key) + len(value or b"") for _, key, value, _ in mutations)
-        full = taken.count + len(mutations) > changes_max or size + more > bytes_max
-        if full and not (first and not last):
+        alone = first and not last
+        if taken.count + len(mutations) > room.changes and not alone:
+            break
+        more = sum([len(key) + len(value or b"") for _, key, value, _ in mutations])
+        if size + more > room.size and not alone:
             break
         size += more
         last = sequence
         taken.add([(sequence, record)])
     return Share(last, taken.changes(), size) if last else None
-
-
-def _bytes(changes: Iterable[Change]) -> int:
-    return sum([len(key) + len(value or b"") for _, key, value, _, _ in changes])
 
 
 class Taken:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import repeat
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 from tupelo._unit.stored import StoredEntry
@@ -75,4 +75,12 @@ def puts(space: str, keys: Sequence[bytes], values: Sequence[bytes], deadline_ms
 
 
 def stored(records: Sequence[Record]) -> list[StoredRecord]:
-    return [(*record[:5], tuple(record[5])) for record in records]
+    """The records as they are written."""
+    return [_stored(record) for record in records]
+
+
+def _stored(record: Record) -> StoredRecord:
+    mutations = record[5]
+    if isinstance(mutations, Puts):
+        return (*record[:5], tuple(mutations))
+    return cast("StoredRecord", record)

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
@@ -53,7 +53,7 @@ def encode_records(records: Sequence[Record]) -> bytes:
 
 def decode_records(payload: bytes | memoryview) -> list[Record]:
     """Raises msgspec.DecodeError or ValidationError."""
-    return [*_decoder.decode(payload)]
+    return cast("list[Record]", _decoder.decode(payload))
 
 
 class TailReader(Protocol):
