@@ -67,6 +67,9 @@ class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         scan_page_size: entries that a scan asks one partition for.
         scan_partitions: partitions that a scan, or a count, asks at the same time.
         bulk_items_max: entries of one put_many, get_many or delete_many.
+        turn_items_max: entries of such calls that are made into requests in one turn of the event
+            loop; the others wait for the next, behind what is ready to be sent and other tasks. A
+            call with more has a turn of its own. Of no meaning to the synchronous client.
 
         near_heartbeat_s: near caches ask each unit so often whether they know everything.
 
@@ -98,6 +101,7 @@ class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     scan_page_size: int = 500
     scan_partitions: int = 16
     bulk_items_max: int = 1_000_000
+    turn_items_max: int = 8000
 
     near_heartbeat_s: float = 0.25
 

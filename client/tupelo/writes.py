@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from tupelo.batch import Outcome
@@ -52,7 +52,7 @@ def typed_pair(codec: SpaceCodec, entry: Any, value: Any) -> tuple[Any, Any]:
     return codec.key_of(entry), entry
 
 
-def pairs(codec: SpaceCodec, entries: Any) -> Iterable[tuple[Any, Any]]:
+def pairs(codec: SpaceCodec, entries: Any) -> Collection[tuple[Any, Any]]:
     key_of = codec.key_of
     if key_of is not None:
         return [(key_of(entry), entry) for entry in several("entries", entries)]

@@ -106,7 +106,9 @@ class SpaceReads(Generic[V]):
         A key given as a list comes back as a tuple.
         """
         codec = self._codec or await self._resolve()
-        asked = {codec.encode_key(key): key for key in map(hashable, several("keys", keys))}
+        some = list(several("keys", keys))
+        await self._dispatcher.turns.take(len(some))
+        asked = {codec.encode_key(key): key for key in map(hashable, some)}
         located = codec.located_keys(asked.values(), self._dispatcher.partitions)
         groups = await self._bulk(Bulk(kinds.GET, self.name, strict=strict), located, timeout_s)
         decode = codec.decode_entry

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, TypeVar
@@ -114,6 +115,51 @@ class News:
             await asyncio.wait([waiter], timeout=seconds)
         finally:
             self._waiting.discard(waiter)
+
+
+class Turns:
+    """Spreads the making of large calls over turns of the loop: the first ones are on their way
+    while the next are being made, and other tasks are not held up by all of them.
+
+    Args:
+        items_max: made in one turn, unless one call has more.
+    """
+
+    def __init__(self, items_max: int) -> None:
+        self._items_max = items_max
+        self._taken = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._due = False
+
+    async def take(self, items: int) -> None:
+        """Returns in a turn that has room for a call of so many items; first come, first served."""
+        if not self._waiting and self._has_room(items):
+            self._taken += items
+            self._schedule()
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((items, turn))
+        try:
+            await turn
+        finally:
+            self._schedule()
+
+    def _has_room(self, items: int) -> bool:
+        return not self._taken or self._taken + items <= self._items_max
+
+    def _schedule(self) -> None:
+        """By those whose turn it is, so that what they send is on its way before the next begin."""
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._next)
+
+    def _next(self) -> None:
+        self._due, self._taken = False, 0
+        while self._waiting and self._has_room(self._waiting[0][0]):
+            items, turn = self._waiting.popleft()
+            if not turn.done():
+                self._taken += items
+                turn.set_result(None)
 
 
 class Background:

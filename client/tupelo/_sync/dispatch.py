@@ -47,6 +47,7 @@ class Dispatcher:
     Attributes:
         lanes: per partition, the lane to its primary; Nowhere while it has none.
         partitions: number of partitions of the grid.
+        turns: large calls take one before they are made.
     """
 
     def __init__(self, config: ClientConfig, routes: RouteKeeper) -> None:
@@ -62,6 +63,7 @@ class Dispatcher:
         )
         self.policy = RetryPolicy(config.backoff_base_s, config.backoff_max_s)
         self.lanes: list[Lane] = []
+        self.turns = runtime.Turns(config.turn_items_max)
         self.timeout_s = config.timeout_s
         self.partitions = 0
         # By the address it leads to, and the unit behind that where it is a router's.

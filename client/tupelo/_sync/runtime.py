@@ -103,6 +103,16 @@ class News:
             self._told.wait(seconds)
 
 
+class Turns:
+    """Threads share the processor without being told to."""
+
+    def __init__(self, items_max: int) -> None:
+        pass
+
+    def take(self, items: int) -> None:
+        return
+
+
 class Background:
     """There are no threads of our own: what the async client does beside, is done at once."""
 

@@ -283,7 +283,9 @@ class Space(SpaceReads[V]):
         many (`entries_done`, `entries_failed`, `partitions_failed`).
         """
         codec = self._codec or self._resolve()
-        located = codec.located(pairs(codec, entries), self._dispatcher.partitions)
+        some = pairs(codec, entries)
+        self._dispatcher.turns.take(len(some))
+        located = codec.located(some, self._dispatcher.partitions)
         work = Bulk(kinds.PUT, self.name, 0 if ttl_s is None else ttl_ms(ttl_s))
         return self._write_many(codec, work, located, timeout_s, write_through)
 
@@ -296,7 +298,9 @@ class Space(SpaceReads[V]):
     ) -> WrittenMany:
         """Removes many entries; keys without one are passed over. Errors as of `put_many`."""
         codec = self._codec or self._resolve()
-        located = codec.located_keys(several("keys", keys), self._dispatcher.partitions)
+        some = list(several("keys", keys))
+        self._dispatcher.turns.take(len(some))
+        located = codec.located_keys(some, self._dispatcher.partitions)
         work = Bulk(kinds.DELETE, self.name)
         return self._write_many(codec, work, located, timeout_s, write_through)
 
