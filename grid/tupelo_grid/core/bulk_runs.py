@@ -63,20 +63,21 @@ def _goes_together(bulk: Bulk, run: Run) -> bool:
 
 
 def _parts(bulk: Bulk, run: Run) -> Iterator[Run]:
-    """As few as there can be without changing the order."""
+    """As few as there can be without changing the order. One group that has a key twice itself is
+    left to its client, and nothing joins it."""
+    counts, op_numbers = bulk.counts, bulk.op_numbers
     keys: set[bytes] = set()
     numbers: set[int] = set()
-    entries, whole = 0, Run(run.first, run.first, run.start, run.start)
-    for one in singly(bulk, run):
-        more, number = bulk.keys[one.start : one.end], bulk.op_numbers[one.first]
+    first, start, end = run.first, run.start, run.start
+    for group in range(run.first, run.stop):
+        before, end = end, end + counts[group]
+        more, number = bulk.keys[before:end], op_numbers[group]
         keys.update(more)
-        entries += len(more)
-        twice = len(keys) < entries or number in numbers
-        if whole.stop > whole.first and (twice or entries > JOINT_ENTRIES_MAX):
-            yield whole
-            # One that has a key twice itself is left to its client, and nothing joins it.
-            keys, numbers, entries = set(more), set(), len(more)
-            whole = Run(one.first, one.first, one.start, one.start)
+        entries = end - start
+        over = len(keys) < entries or number in numbers or entries > JOINT_ENTRIES_MAX
+        if over and group > first:
+            yield Run(first, group, start, before)
+            keys, numbers = set(more), set()
+            first, start = group, before
         numbers.add(number)
-        whole = Run(whole.first, one.stop, whole.start, one.end)
-    yield whole
+    yield Run(first, run.stop, start, end)
