@@ -12,7 +12,7 @@ from tupelo_grid.core import batch as kinds
 from tupelo_grid.core.batch import Pending
 from tupelo_grid.core.dedupe import numbers_of
 from tupelo_grid.core.partition import Partition
-from tupelo_grid.core.records import Record
+from tupelo_grid.core.records import Record, mutations_of
 from tupelo_grid.core.table import (
     PART_PREFIX,
     PartitionConfig,
@@ -116,7 +116,7 @@ class Checks:
         if primary is not None and journal.last > start:
             newest = journal.at(journal.last)
             # A condition that was not met leaves a record that names no space.
-            least = copies_min(self._world.plan, (one[0] for one in newest[5]))
+            least = copies_min(self._world.plan, (one[0] for one in mutations_of(newest)))
             if newest[1] and len(primary.config.in_sync) < least:
                 raise Violation(f"{process.incarnation} wrote {number} with fewer than {least}")
         log = self._log.setdefault(number, {})
@@ -327,8 +327,8 @@ class Checks:
         done = self.committed.get(number, [])
         if version > len(done):
             raise Violation(f"{process.incarnation} told of {number}/{version}, not committed")
-        mutations = done[version - 1][1][5]
-        if not any(mutation[1] == key and mutation[2] == value for mutation in mutations):
+        changes = mutations_of(done[version - 1][1])
+        if not any(mutation[1] == key and mutation[2] == value for mutation in changes):
             raise Violation(f"{process.incarnation} told {value!r} of {number}/{version} {key!r}")
 
     def _was_written(
@@ -370,7 +370,7 @@ class Checks:
             raise Violation(f"the store got {number} up to {last}, committed is {len(done)}")
         expected: dict[tuple[str, bytes], tuple[Any, ...]] = {}
         for sequence in range(first + 1, last + 1):
-            for space, key, value, deadline_ms in done[sequence - 1][1][5]:
+            for space, key, value, deadline_ms in mutations_of(done[sequence - 1][1]):
                 expected[space, key] = (space, key, value, sequence, deadline_ms)
         found = {(change[0], change[1]): tuple(change) for change in batch.changes}
         if found != expected:
@@ -390,7 +390,7 @@ class Checks:
         """The entries that the committed records make."""
         entries: dict[tuple[str, bytes], tuple[bytes, int, int]] = {}
         for sequence, (_, record) in enumerate(self.committed.get(number, []), 1):
-            for space, key, value, deadline_ms in record[5]:
+            for space, key, value, deadline_ms in mutations_of(record):
                 if value is None:
                     entries.pop((space, key), None)
                 else:

@@ -175,7 +175,8 @@ def serve_early(self: Any, in_doubt: bool) -> None:
 
 def dd_local(self: Any, in_doubt: bool) -> None:
     self.partition.sessions.states = {}
-    self.partition._undo.clear()
+    self.partition._replaced.clear()
+    self.partition._noted.clear()
     Original.start(self, in_doubt)
 
 
@@ -231,11 +232,11 @@ def always(*_: Any) -> bool:
 
 
 def joint_first_only(self: Any, record: Any, sequence: int) -> Any:
-    return Original.note(self, (WRITE, *record[1:4], None, record[5]), sequence)
+    return Original.note(self, (WRITE, *record[1:4], None, *record[5:]), sequence)
 
 
 def joint_first_undone(self: Any, record: Any, floor_before: int) -> None:
-    Original.undo(self, (WRITE, *record[1:4], None, record[5]), floor_before)
+    Original.undo(self, (WRITE, *record[1:4], None, *record[5:]), floor_before)
 
 
 def floor_ignored(self: Any, primary: Any, session: int, op_number: int, space: str = "") -> Any:

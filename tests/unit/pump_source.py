@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tupelo_grid.core.pump_frames import PartitionBatch
-from tupelo_grid.core.records import LOAD, NOOP, WRITE, Mutation, Record
+from tupelo_grid.core.records import LOAD, NOOP, WRITE, Mutation, Record, mutations_of, record_of
 
 State = dict[tuple[str, bytes], tuple[bytes, int, int]]
 
 
-def write(*mutations: Mutation) -> Record:
-    return (WRITE, 1, 1, 0, None, mutations)
+def write(*changes: Mutation) -> Record:
+    return record_of(WRITE, 1, 1, 0, None, changes)
 
 
 def put(key: str, value: str, space: str = "s", deadline_ms: int = 0) -> Record:
@@ -26,7 +26,7 @@ NOOP_RECORD: Record = (NOOP, 0, 0, 0, None, ())
 
 
 def load(key: str, value: str) -> Record:
-    return (LOAD, 0, 0, 0, None, (("s", key.encode(), value.encode(), 0),))
+    return (LOAD, 0, 0, 0, None, "s", key.encode(), value.encode(), 0)
 
 
 class FakeSource:
@@ -79,7 +79,7 @@ def fold(journal: Sequence[Record], upto: int) -> State:
     """What a store holds that has the first `upto` records of a journal."""
     state: State = {}
     for sequence, record in enumerate(journal[:upto], 1):
-        for space, key, value, deadline_ms in record[5]:
+        for space, key, value, deadline_ms in mutations_of(record):
             if value is None:
                 state.pop((space, key), None)
             else:

@@ -8,7 +8,7 @@ import pytest
 from tupelo_grid.core import batch as kinds
 from tupelo_grid.core.loads import LOAD_ENTRIES_MAX, Fence, Fit, Found, Loads, Taken
 from tupelo_grid.core.partition import Partition
-from tupelo_grid.core.records import LOAD
+from tupelo_grid.core.records import LOAD, mutation_count, mutations_of
 from tupelo_grid.core.table import PartitionConfig
 from tupelo_grid.core.unit import Unit
 
@@ -215,7 +215,7 @@ def test_many_rows_are_records_of_bounded_size(rig: Rig) -> None:
     assert rig.take(rig.fence(), rows).added == len(rows)
     partition = rig.partition
     sizes = [
-        (len(record[5]), sum(len(m[2] or b"") for m in record[5]))
+        (mutation_count(record), sum(len(m[2] or b"") for m in mutations_of(record)))
         for record in partition.journal.read(last, 100)
     ]
     assert [count for count, _ in sizes] == [500, 500, 3, 2]
@@ -226,4 +226,5 @@ def test_an_entry_whose_row_was_due_is_removed_by_a_record(rig: Rig) -> None:
     due: Callable[[], int] = lambda: rig.cluster.clock.wall_ms() - 1  # noqa: E731
     rig.take(rig.fence(), {b"k": (b"row", due())})
     assert rig.get(b"k") is None
-    assert rig.partition.journal.at(rig.partition.journal.last)[5][0][2] is None
+    [removal] = mutations_of(rig.partition.journal.at(rig.partition.journal.last))
+    assert removal[2] is None

@@ -10,7 +10,7 @@ from tupelo_grid.core.frames import CatchUp, Frame, SnapshotChunk
 from tupelo_grid.core.link import Link
 from tupelo_grid.core.records import WRITE, Record
 
-RECORD: Record = (WRITE, 1, 1, 0, None, (("s", b"k", b"x" * 99, 0),))
+RECORD: Record = (WRITE, 1, 1, 0, None, "s", b"k", b"x" * 99, 0)
 
 
 @dataclass(eq=False)
@@ -41,7 +41,9 @@ def test_what_all_partitions_lack_after_a_break_goes_in_several_frames(link: Lin
     replicas = [Replica(number) for number in range(10)]
     for one in replicas:
         link.catch_ups.append((one, CatchUp(one.partition, 1, 0, 0, 0, [(1, 1)], [RECORD] * 3)))
-    link.items.append((replicas[0], 4, RECORD))
+    link.carried.append(replicas[0])
+    link.sequences.append(4)
+    link.records.append(RECORD)
     link.commits.append((0, 1, 4, 4))
     link.probes.append((9, 1, 1))
     frames = [flushed(link) for _ in range(3)]

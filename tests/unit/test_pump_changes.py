@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tupelo_grid.core.pump_changes import Room, take
 from tupelo_grid.core.pump_frames import Change
-from tupelo_grid.core.records import LOAD, WRITE, Mutation, Record
+from tupelo_grid.core.records import LOAD, WRITE, Mutation, Record, mutations_of
 
 SPACES = {"last": True, "each": False, "none": None}
 
@@ -41,7 +41,7 @@ def expected(rows: list[tuple[int, Record]]) -> set[Change]:
         (space, key, value, sequence, deadline_ms)
         for sequence, row in rows
         if row[0] != LOAD
-        for space, key, value, deadline_ms in row[5]
+        for space, key, value, deadline_ms in mutations_of(row)
         if SPACES[space] is not None
     ]
     newest = {(one[0], one[1]): one[3] for one in changes}
@@ -69,7 +69,7 @@ def test_what_has_no_room_is_left_whole(
     share = take(rows, SPACES.get, Room(changes_max, bytes_max), first)
     if share is None:
         assert not first
-        kind, changes = rows[0][1][0], rows[0][1][5]
+        kind, changes = rows[0][1][0], mutations_of(rows[0][1])
         assert kind != LOAD, "there is nothing in it to be stored"
         size = sum(len(key) + len(value or b"") for _, key, value, _ in changes)
         assert len(changes) > changes_max or size > bytes_max

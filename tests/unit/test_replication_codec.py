@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tupelo.v1 import replication_pb2 as pb
 from tupelo_grid.core.frames import Ack, CatchUp, Frame, Position, SnapshotChunk
-from tupelo_grid.core.records import Puts, Record
+from tupelo_grid.core.records import Puts, Record, record_of
 from tupelo_grid.transport.record_columns import Appends, from_columns, to_columns
 from tupelo_grid.transport.replication import LENGTH_BYTES, FrameProtocol
 from tupelo_grid.transport.replication_codec import (
@@ -33,7 +33,8 @@ bulk_puts = st.builds(
     st.dictionaries(st.binary(max_size=5), st.binary(max_size=5), min_size=2, max_size=9),
     st.just(0) | small,
 )
-records: st.SearchStrategy[Record] = st.tuples(
+records: st.SearchStrategy[Record] = st.builds(
+    record_of,
     *(st.integers(1, 6), u64, u64, u64, results),
     st.lists(mutations, max_size=3).map(tuple) | bulk_puts,
 )
@@ -112,11 +113,11 @@ def test_a_damaged_frame_is_refused_or_still_a_frame(frame: Frame, place: int, b
 
 def test_bulk_puts_stay_columns_on_their_way() -> None:
     many = Puts("s", tuple(b"k%d" % n for n in range(9)), tuple(b"v%d" % n for n in range(9)), 0)
-    one = (("s", b"k", b"v", 0),)
-    batch: list[Record] = [(1, 7, n, 0, None, changes) for n, changes in enumerate((many, one, ()))]
+    one: Record = (1, 7, 1, 0, None, "s", b"k", b"v", 0)
+    batch: list[Record] = [(1, 7, 0, 0, None, many), one, (1, 7, 2, 0, None, ())]
     found = from_columns(to_columns(batch))
     assert found == batch
-    assert [type(record[5]) for record in found] == [Puts, tuple, tuple]
+    assert [type(record[5]) for record in found] == [Puts, str, tuple]
 
 
 def test_columns_that_do_not_fit_are_refused() -> None:

@@ -127,7 +127,7 @@ def test_the_pump_reads_everything_in_order_with_little_in_memory(
     for sequence, record in stored(cluster, "a#1", 0):
         sequences.append(sequence)
         if record[1]:
-            assert record[5][0][1] == b"k%d" % (record[2] % 40)
+            assert record[6] == b"k%d" % (record[2] % 40)
         assert sum(extent.size for extent in spill._read) <= 4500
         source.persisted(0, 1, sequence)
     assert sequences == list(range(1, cluster.held("a#1").commit + 1))

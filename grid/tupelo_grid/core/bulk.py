@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 from tupelo.errors import ResultCode
@@ -18,7 +18,7 @@ from tupelo_grid.core.admission import Admission, Refusal
 from tupelo_grid.core.batch import DELETE, GET, Batch, Bulk, BulkOutcome, OpError, Pending
 from tupelo_grid.core.bulk_runs import Run, runs, singly
 from tupelo_grid.core.primary import Primary
-from tupelo_grid.core.records import JOINT, WRITE, Entry, Mutations, Record, puts
+from tupelo_grid.core.records import JOINT, WRITE, Entry, Mutations, Result, puts, record_of
 
 OK: Final = int(ResultCode.OK)
 
@@ -92,10 +92,13 @@ class BulkEvaluator:
         if admitted is None and self.admission.overloaded:
             admitted = self.admission.unspilled(mutations)
         if admitted is None:
-            record: Record = (WRITE, batch.session, numbers[0], batch.acked_below, None, mutations)
+            kind, result = WRITE, cast("Result | None", None)
             if len(numbers) > 1:
-                record = (JOINT, *record[1:4], (OK, 0, _encode(numbers)), mutations)
-            version = primary.append(record)
+                kind, result = JOINT, (OK, 0, _encode(numbers))
+            floor = batch.acked_below
+            version = primary.append(
+                record_of(kind, batch.session, numbers[0], floor, result, mutations)
+            )
         elif isinstance(admitted, Refusal):
             _refuse(pending, run, admitted)
             return

@@ -76,7 +76,7 @@ class SessionTable:
 
     def note(self, record: Record, sequence: int) -> int:
         """Takes in a client's record. Returns the floor before it, for `undo`."""
-        kind, session, number, floor, result, _ = record
+        kind, session, number, floor, result = record[:5]
         state = self.states.get(session)
         if state is None:
             state = self.states[session] = SessionState()

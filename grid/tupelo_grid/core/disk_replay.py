@@ -7,6 +7,7 @@ import zlib
 from tupelo_grid.core.disk_format import Chunk, Drop, Item, Records
 from tupelo_grid.core.journal import epoch_at
 from tupelo_grid.core.partition import Partition
+from tupelo_grid.core.records import restored
 from tupelo_grid.core.snapshot import SnapshotBuilder, SnapshotError
 
 
@@ -57,10 +58,10 @@ class Replay:
         append, runs = held.append, item.runs
         if len(runs) == 1:
             epoch = runs[0][1]
-            for record in item.records:
+            for record in restored(item.records):
                 append(record, epoch)
         else:
-            for sequence, record in enumerate(item.records, item.previous + 1):
+            for sequence, record in enumerate(restored(item.records), item.previous + 1):
                 append(record, epoch_at(runs, sequence))
         self.records += len(item.records)
         held.advance_commit(item.commit)

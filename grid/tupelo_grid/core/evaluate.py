@@ -25,7 +25,7 @@ from tupelo_grid.core.near_read import get_near
 from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.primary import Primary
 from tupelo_grid.core.query import scan
-from tupelo_grid.core.records import EXPIRE, WRITE, Entry, Mutation, Result
+from tupelo_grid.core.records import EXPIRE, WRITE, Entry, Mutation, Result, record_of
 
 NOT_FOUND = int(ResultCode.NOT_FOUND)
 OK = int(ResultCode.OK)
@@ -134,9 +134,10 @@ class Evaluator:
                     continue
                 if ttls is not None:
                     ttl_ms = ttls[i] or ttl_ms
-                mutation = (name, key, values[i], now_ms + ttl_ms if ttl_ms else 0)
-                record = (WRITE, session, op_number, floor, None, (mutation,))
-                waits[primary] = told[i] = primary.append(record)
+                deadline_ms = now_ms + ttl_ms if ttl_ms else 0
+                waits[primary] = told[i] = primary.append(
+                    (WRITE, session, op_number, floor, None, name, key, values[i], deadline_ms)
+                )
                 epochs[i] = primary.epoch
                 copies[i] = primary.copies
             elif kind == GET and ttl_ms is not None:
@@ -257,7 +258,8 @@ class Evaluator:
             if refusal is not None:
                 self._refuse(pending, i, refusal)
                 return
-            record = (WRITE, batch.session, number, batch.acked_below, result, mutations)
+            floor = batch.acked_below
+            record = record_of(WRITE, batch.session, number, floor, result, mutations)
             sequence = primary.append(record)
             waits[primary] = sequence
             if result is None:
@@ -295,7 +297,7 @@ class Evaluator:
             limit = self.limits.expire_records_max
             removals = partition.deadlines.due(now_ms, limit, partition.spaces)
             if removals:
-                primary.append((EXPIRE, 0, 0, 0, None, removals))
+                primary.append(record_of(EXPIRE, 0, 0, 0, None, removals))
 
 
 def _value(batch: Batch, i: int) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tupelo_grid.core.records import Record
+from tupelo_grid.core.records import Record, mutations_of
 
 Run = tuple[int, int]  # (first sequence, epoch)
 
@@ -23,10 +23,9 @@ TRIM_RECORDS_MIN = 64
 
 
 def record_bytes(record: Record) -> int:
-    size = RECORD_OVERHEAD_BYTES
-    if len(record[5]) > 1:
-        size += MUTATION_OVERHEAD_BYTES * (len(record[5]) - 1)
-    for _, key, value, _ in record[5]:
+    changes = mutations_of(record)
+    size = RECORD_OVERHEAD_BYTES + MUTATION_OVERHEAD_BYTES * max(0, len(changes) - 1)
+    for _, key, value, _ in changes:
         size += len(key) + (len(value) if value is not None else 0)
     return size
 
@@ -59,15 +58,17 @@ class Journal:
         base: sequence before the first record still held.
         last: sequence of the newest record; `base` when none is held.
         runs: epochs as runs, from the beginning of the partition.
+        last_epoch: of the newest record; 0 before the first.
         bytes: estimate of the memory the held records take.
     """
 
-    __slots__ = ("_records", "base", "bytes", "last", "runs")
+    __slots__ = ("_records", "base", "bytes", "last", "last_epoch", "runs")
 
     def __init__(self) -> None:
         self.base = 0
         self.last = 0
         self.runs: list[Run] = []
+        self.last_epoch = 0
         self.bytes = 0
         self._records: list[Record] = []
 
@@ -77,21 +78,18 @@ class Journal:
         journal.base = base
         journal.last = base + len(records)
         journal.runs = runs
+        journal.last_epoch = runs[-1][1] if runs else 0
         journal._records = records
         journal.bytes = sum(map(record_bytes, records))
         return journal
 
-    @property
-    def last_epoch(self) -> int:
-        return self.runs[-1][1] if self.runs else 0
-
     def append(self, record: Record, epoch: int, size: int) -> int:
         """Adds a record of `record_bytes` size and returns its sequence. Epochs never fall."""
         sequence = self.last = self.last + 1
-        runs = self.runs
-        if not runs or runs[-1][1] != epoch:
+        if epoch != self.last_epoch:
             assert epoch > self.last_epoch, "an epoch older than the journal's end"
-            runs.append((sequence, epoch))
+            self.runs.append((sequence, epoch))
+            self.last_epoch = epoch
         self._records.append(record)
         self.bytes += size
         return sequence
@@ -114,6 +112,7 @@ class Journal:
         record = self._records.pop()
         if self.runs[-1][0] == self.last:
             self.runs.pop()
+            self.last_epoch = self.runs[-1][1] if self.runs else 0
         self.last -= 1
         self.bytes = max(0, self.bytes - record_bytes(record)) if self._records else 0
         return record
@@ -135,6 +134,7 @@ class Journal:
         assert self.last == self.base + len(self._records)
         starts = [start for start, _ in self.runs]
         epochs = [epoch for _, epoch in self.runs]
+        assert self.last_epoch == (epochs[-1] if epochs else 0)
         assert starts == sorted(set(starts)), "runs out of order"
         assert epochs == sorted(set(epochs)), "epochs fall"
         assert not starts or starts[-1] <= self.last, "a run without records"

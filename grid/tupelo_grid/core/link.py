@@ -14,7 +14,7 @@ from typing import Protocol
 
 from tupelo_grid.core.answers import ReadRound
 from tupelo_grid.core.frames import CatchUp, Frame, SnapshotChunk
-from tupelo_grid.core.records import Record
+from tupelo_grid.core.records import Record, mutations_of
 
 FRAME_RECORDS_MAX = 4096
 FRAME_BYTES_MAX = 4 * 1024 * 1024
@@ -38,9 +38,6 @@ class Carried(Protocol):
     def settled(self, sequence: int) -> bool: ...
 
 
-Item = tuple[Carried, int, Record]
-
-
 @dataclass(slots=True)
 class Sent:
     """A frame on its way. `marks`: (replica, its generation then, sequence it was taken to)."""
@@ -60,7 +57,8 @@ class Link:
         blocked: the connection takes no more at the moment; set by the shell.
         heard: when the peer last acknowledged anything, or the link was made.
         waiting_since: when the oldest frame not yet acknowledged was sent; 0.0: none is.
-        items_bytes: at least as much as the items take in a frame.
+        carried, sequences, records: what the next frames carry, one element a record.
+        records_bytes: at least as much as they take in a frame.
         paused: partitions of which the peer takes in no more of what is in files for the moment.
         trouble: why its journals can take no more.
     """
@@ -75,8 +73,10 @@ class Link:
     heard: float = 0.0
     sent_at: float = 0.0
     snapshots_made: int = 0
-    items: list[Item] = field(default_factory=list)
-    items_bytes: int = 0
+    carried: list[Carried] = field(default_factory=list)
+    sequences: list[int] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    records_bytes: int = 0
     catch_ups: list[tuple[Carried, CatchUp]] = field(default_factory=list)
     snapshots: list[tuple[Carried, SnapshotChunk]] = field(default_factory=list)
     probes: list[tuple[int, int, int]] = field(default_factory=list)
@@ -104,8 +104,8 @@ class Link:
         """Whatever the stream carried or waited for is void. Returns the read rounds among it."""
         lost = [one for sent in self.in_flight for one in sent.rounds] + self.rounds
         self.up = False
-        self.items, self.catch_ups, self.snapshots = [], [], []
-        self.items_bytes = 0
+        self.carried, self.sequences, self.records, self.records_bytes = [], [], [], 0
+        self.catch_ups, self.snapshots = [], []
         self.probes, self.confirms, self.rounds, self.commits = [], [], [], []
         self.audits = []
         self.paused, self.trouble = (), ""
@@ -114,7 +114,7 @@ class Link:
 
     def pending(self) -> bool:
         return bool(
-            self.items
+            self.records
             or self.catch_ups
             or self.snapshots
             or self.probes
@@ -136,7 +136,7 @@ class Link:
         self._fill_large(frame, marks)
         if not self.catch_ups:
             # What is said of journals follows what leads up to it.
-            if self.items:
+            if self.records:
                 self._fill(frame, marks)
             frame.commits, self.commits = self.commits, []
             frame.audits, self.audits = self.audits, []
@@ -171,21 +171,30 @@ class Link:
         self.snapshots = self.snapshots[count:]
 
     def _fill(self, frame: Frame, marks: dict[Carried, int]) -> None:
-        items = self.items
-        few = len(items) <= FRAME_RECORDS_MAX and self.items_bytes <= FRAME_BYTES_MAX
-        count = len(items) if few else _fit(items)
-        taken, self.items = items, items[count:]
-        if self.items:
-            taken = items[:count]
+        carried, sequences, records = self.carried, self.sequences, self.records
+        few = len(records) <= FRAME_RECORDS_MAX and self.records_bytes <= FRAME_BYTES_MAX
+        count = len(records) if few else _fit(records)
+        self.carried, self.sequences = carried[count:], sequences[count:]
+        self.records = records[count:]
+        if self.records:
+            del carried[count:], sequences[count:], records[count:]
         else:
-            self.items_bytes = 0
-        carried, sequences, records = zip(*taken, strict=True)
+            self.records_bytes = 0
         frame.partitions = [one.partition for one in carried]
         frame.epochs = [one.epoch for one in carried]
-        frame.sequences = list(sequences)
-        frame.records = list(records)
+        frame.sequences, frame.records = sequences, records
         # Later ones of a replica come later in the list.
         marks.update(zip(carried, sequences, strict=True))
+
+    def take_back(self, carried: Carried) -> None:
+        """Whatever the replica was to be sent in the next frames is not sent."""
+        kept = [place for place, one in enumerate(self.carried) if one is not carried]
+        if len(kept) < len(self.carried):
+            self.carried = [self.carried[place] for place in kept]
+            self.sequences = [self.sequences[place] for place in kept]
+            self.records = [self.records[place] for place in kept]
+        self.catch_ups = [one for one in self.catch_ups if one[0] is not carried]
+        self.snapshots = [one for one in self.snapshots if one[0] is not carried]
 
     def acknowledged(self, position: int, now: float) -> list[Sent]:
         """Frames that an acknowledgement settles, oldest first."""
@@ -197,20 +206,20 @@ class Link:
         return settled
 
 
-def _fit(items: list[Item]) -> int:
-    """How many of the items fit into one frame; at least one."""
+def _fit(records: list[Record]) -> int:
+    """How many of the records fit into one frame; at least one."""
     size = 0
-    for count, (_, _, record) in enumerate(items):
+    for count, record in enumerate(records):
         if count >= FRAME_RECORDS_MAX or size >= FRAME_BYTES_MAX:
             return count
         size += _bytes_of(record)
-    return len(items)
+    return len(records)
 
 
 def _bytes_of(record: Record) -> int:
     size = 0
-    for mutation in record[5]:
-        size += len(mutation[1])
-        if mutation[2] is not None:
-            size += len(mutation[2])
+    for _, key, value, _ in mutations_of(record):
+        size += len(key)
+        if value is not None:
+            size += len(value)
     return size

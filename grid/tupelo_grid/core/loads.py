@@ -27,7 +27,7 @@ from typing import Final
 
 from tupelo_grid.core.journal import Journal
 from tupelo_grid.core.primary import Primary
-from tupelo_grid.core.records import LOAD, Entry, Mutation
+from tupelo_grid.core.records import LOAD, Entry, Mutation, mutations_of, record_of
 from tupelo_grid.core.unit import Unit
 
 LOAD_ENTRIES_MAX: Final = 500
@@ -83,7 +83,7 @@ class Removals:
         after = max(self._seen, journal.base)
         records = journal.read(after, journal.last - after)
         for sequence, record in enumerate(records, after + 1):
-            for space, key, value, _ in record[5]:
+            for space, key, value, _ in mutations_of(record):
                 if value is None:
                     self._newest[space, key] = sequence
                     self._order.append((sequence, (space, key)))
@@ -142,7 +142,7 @@ class Loads:
         taken = Taken()
         entries: Mapping[bytes, Entry] = partition.spaces.get(space, {})
         removals = self._removals_of(primary)
-        mutations: list[Mutation] = []
+        changes: list[Mutation] = []
         for key, row in rows.items():
             entry = entries.get(key)
             newest = removals.newest(space, key) if entry is None else entry.version
@@ -153,26 +153,26 @@ class Loads:
             elif entry is not None and key in dead:
                 taken.dead += 1
             elif row is None:
-                mutations.append((space, key, None, 0))
+                changes.append((space, key, None, 0))
                 taken.removed += 1
             else:
-                mutations.append((space, key, *row))
+                changes.append((space, key, *row))
                 taken.added += entry is None
                 taken.changed += entry is not None
-        self._write(primary, mutations)
+        self._write(primary, changes)
         return taken
 
-    def _write(self, primary: Primary, mutations: list[Mutation]) -> None:
+    def _write(self, primary: Primary, changes: list[Mutation]) -> None:
         part: list[Mutation] = []
         size = 0
-        for mutation in mutations:
+        for mutation in changes:
             part.append(mutation)
             size += len(mutation[1]) + len(mutation[2] or b"")
             if len(part) >= LOAD_ENTRIES_MAX or size >= LOAD_BYTES_MAX:
-                self._unit.write(primary, (LOAD, 0, 0, 0, None, tuple(part)))
+                self._unit.write(primary, record_of(LOAD, 0, 0, 0, None, tuple(part)))
                 part, size = [], 0
         if part:
-            self._unit.write(primary, (LOAD, 0, 0, 0, None, tuple(part)))
+            self._unit.write(primary, record_of(LOAD, 0, 0, 0, None, tuple(part)))
 
     def _removals_of(self, primary: Primary) -> Removals:
         known = self._removals.get(primary.number)

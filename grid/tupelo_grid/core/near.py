@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from tupelo_grid.core.records import Record
+from tupelo_grid.core.records import Record, mutations_of
 
 # What a key costs in a frame beside its bytes, roughly: its length, version and space.
 KEY_OVERHEAD_BYTES: Final = 16
@@ -163,7 +163,7 @@ class NearFeed:
         changed: dict[tuple[int, bytes], int] = {}
         spaces = self._spaces
         for version, record in enumerate(records, at + 1):
-            for mutation in record[5]:
+            for mutation in mutations_of(record):
                 index = spaces.get(mutation[0])
                 if index is not None:
                     changed[index, mutation[1]] = version

@@ -16,12 +16,19 @@ import xxhash
 from tupelo_grid.core.dedupe import SessionTable
 from tupelo_grid.core.expiry import Deadlines
 from tupelo_grid.core.journal import MUTATION_OVERHEAD_BYTES, RECORD_OVERHEAD_BYTES, Journal
-from tupelo_grid.core.records import JOINT, SESSION_EVICT, WRITE, Entry, Mutations, Puts, Record
+from tupelo_grid.core.records import (
+    JOINT,
+    SESSION_EVICT,
+    SINGLE,
+    WRITE,
+    Entry,
+    Mutations,
+    Puts,
+    Record,
+    mutations_of,
+)
 from tupelo_grid.core.tail import Tail
 
-# What a record replaced, and what it did to the session table. A record of one client's write of
-# one entry has that entry itself, others have a list with one for each mutation.
-Undo = tuple[Any, Any]
 _NOTHING: dict[bytes, Entry] = {}
 # Kinds of record that the session table takes note of, where they have a session.
 _NOTED = (WRITE, JOINT)
@@ -41,7 +48,8 @@ class Partition:
     """
 
     __slots__ = (
-        "_undo",
+        "_noted",
+        "_replaced",
         "commit",
         "deadlines",
         "journal",
@@ -61,11 +69,14 @@ class Partition:
         self.commit = 0
         self.persisted = 0
         self.spilled: Tail | None = None
-        self._undo: deque[Undo] = deque()
+        # For each record that can be taken back: the entries it replaced, one a mutation (of a
+        # SINGLE the entry itself), and what it did to the session table.
+        self._replaced: deque[list[Entry | None] | Entry | None] = deque()
+        self._noted: deque[Any] = deque()
 
     @property
     def undo_base(self) -> int:
-        return self.journal.last - len(self._undo)
+        return self.journal.last - len(self._replaced)
 
     @property
     def journal_after(self) -> int:
@@ -89,12 +100,12 @@ class Partition:
 
     def append(self, record: Record, epoch: int) -> int:
         """Applies a record and returns its sequence."""
-        _, session, number, floor, result, mutations = record
-        if not session or len(mutations) != 1:
+        if len(record) != SINGLE or not record[1]:
             return self._append_other(record, epoch)
         # One client's write of one entry, by far the commonest: all in one step, as each call and
         # each look-up here is made for every write on every replica.
-        [(space, key, value, deadline_ms)] = mutations
+        single: Any = record
+        _, session, number, floor, result, space, key, value, deadline_ms = single
         entries = self.spaces.get(space)
         if entries is None:
             entries = self.spaces[space] = {}
@@ -109,40 +120,41 @@ class Partition:
             entries[key] = Entry(value, sequence, deadline_ms)
             if deadline_ms:
                 self.deadlines.add(deadline_ms, space, key)
+        self._replaced.append(replaced)
         state = self.sessions.states.get(session)
         if state is None:
-            self._undo.append((replaced, self.sessions.note(record, sequence)))
+            self._noted.append(self.sessions.note(record, sequence))
             return sequence
         floor_before = state.floor
         if floor > floor_before:
             state.floor = floor
         state.results[number] = sequence if result is None else (sequence, result)
         state.last = sequence
-        self._undo.append((replaced, floor_before))
+        self._noted.append(floor_before)
         return sequence
 
     def _append_other(self, record: Record, epoch: int) -> int:
-        mutations = record[5]
         sequence = self.journal.last + 1
-        replaced, size = self._apply(mutations, sequence)
+        replaced, size = self._apply(mutations_of(record), sequence)
         self.journal.append(record, epoch, size)
-        table_undo: Any = None
+        noted: Any = None
         if record[0] in _NOTED:
             if record[1]:
-                table_undo = self.sessions.note(record, sequence)
+                noted = self.sessions.note(record, sequence)
         elif record[0] == SESSION_EVICT:
-            table_undo = self.sessions.evict(_evicted(record))
-        self._undo.append((replaced, table_undo))
+            noted = self.sessions.evict(_evicted(record))
+        self._replaced.append(replaced[0] if len(record) == SINGLE else replaced)
+        self._noted.append(noted)
         return sequence
 
-    def _apply(self, mutations: Mutations, sequence: int) -> tuple[list[Entry | None], int]:
+    def _apply(self, changes: Mutations, sequence: int) -> tuple[list[Entry | None], int]:
         """Returns what they replaced, and the `record_bytes` of their record."""
-        if mutations.__class__ is Puts:
-            return self._put_all(mutations, sequence)
+        if changes.__class__ is Puts:
+            return self._put_all(changes, sequence)
         replaced: list[Entry | None] = []
-        size = RECORD_OVERHEAD_BYTES + MUTATION_OVERHEAD_BYTES * max(0, len(mutations) - 1)
+        size = RECORD_OVERHEAD_BYTES + MUTATION_OVERHEAD_BYTES * max(0, len(changes) - 1)
         name, entries = "", _NOTHING
-        for space, key, value, deadline_ms in mutations:
+        for space, key, value, deadline_ms in changes:
             if space != name or entries is _NOTHING:
                 name = space
                 entries = self.spaces.setdefault(space, {})
@@ -178,10 +190,10 @@ class Partition:
             self._undo_record(self.journal.pop())
 
     def _undo_record(self, record: Record) -> None:
-        replaced, table_undo = self._undo.pop()
-        if len(record[5]) == 1 and record[1]:
-            replaced = [replaced]
-        for (space, key, _, _), entry in zip(reversed(record[5]), reversed(replaced), strict=True):
+        held, noted = self._replaced.pop(), self._noted.pop()
+        replaced = held if isinstance(held, list) else [held]
+        changes = reversed(mutations_of(record))
+        for (space, key, _, _), entry in zip(changes, reversed(replaced), strict=True):
             if entry is None:
                 self.spaces[space].pop(key, None)
             else:
@@ -189,13 +201,13 @@ class Partition:
                 if entry.deadline_ms:
                     self.deadlines.add(entry.deadline_ms, space, key)
         if record[0] in _NOTED and record[1]:
-            self.sessions.undo(record, table_undo)
+            self.sessions.undo(record, noted)
         elif record[0] == SESSION_EVICT:
-            self.sessions.restore(table_undo)
+            self.sessions.restore(noted)
 
     def advance_commit(self, commit: int) -> None:
         """Makes records up to `commit` final. Never goes back, never beyond what is held."""
-        journal, undo = self.journal, self._undo
+        journal, replaced, noted = self.journal, self._replaced, self._noted
         pending = journal.last - commit
         if pending <= 0:
             pending, commit = 0, journal.last
@@ -203,8 +215,9 @@ class Partition:
             return
         sweep = commit // SWEEP_EVERY != self.commit // SWEEP_EVERY
         self.commit = commit
-        while len(undo) > pending:
-            undo.popleft()
+        while len(replaced) > pending:
+            replaced.popleft()
+            noted.popleft()
         if sweep and commit > journal.base:
             newest = journal.at(commit)
             if newest[1]:
@@ -229,7 +242,7 @@ class Partition:
         if self.spilled is not None:
             assert self.spilled.through <= self.commit, "what is not committed is in a file"
             self.spilled.validate(self.journal.base, self.persisted)
-        assert len(self._undo) <= self.journal.last, "more undo than records"
+        assert len(self._replaced) <= self.journal.last, "more undo than records"
         for entries in self.spaces.values():
             for entry in entries.values():
                 assert isinstance(entry.value, bytes)

@@ -18,7 +18,7 @@ from tupelo_grid.core.link import Link
 from tupelo_grid.core.minimums import Minimums
 from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.progress import STREAMING, Phase, Progress
-from tupelo_grid.core.records import NOOP, Record
+from tupelo_grid.core.records import NOOP, Record, mutations_of
 from tupelo_grid.core.swaps import Purpose, Swap, SwapOutcome, SwapResult
 from tupelo_grid.core.table import PartitionConfig, Versioned
 
@@ -58,6 +58,30 @@ class Primary:
         doubt: the end of `swap` is not known.
         told: commit and persisted sequences that the backups were last told.
     """
+
+    __slots__ = (
+        "config",
+        "copies",
+        "doubt",
+        "epoch",
+        "handing_over",
+        "joiner",
+        "me",
+        "minimums",
+        "need",
+        "noop",
+        "number",
+        "partition",
+        "peers",
+        "progress",
+        "ready",
+        "replicas",
+        "revision",
+        "swap",
+        "told",
+        "waiters",
+        "writable",
+    )
 
     def __init__(
         self,
@@ -125,8 +149,10 @@ class Primary:
         for progress in self.replicas:
             if progress.phase is STREAMING:
                 link = progress.link
-                link.items.append((progress, sequence, record))
-                link.items_bytes += size
+                link.carried.append(progress)
+                link.sequences.append(sequence)
+                link.records.append(record)
+                link.records_bytes += size
                 progress.sent = sequence
         return sequence
 
@@ -179,7 +205,8 @@ class Primary:
         elif not sequence:  # it changed nothing
             want = minimums.grid
         elif sequence > journal.base:
-            want = minimums.of_all(mutation[0] for mutation in journal.at(sequence)[5])
+            changes = mutations_of(journal.at(sequence))
+            want = minimums.of_all(mutation[0] for mutation in changes)
         else:  # what it wrote is not known any more
             want = minimums.most
         have = len(self.config.in_sync)

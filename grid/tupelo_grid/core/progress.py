@@ -12,6 +12,7 @@ from tupelo_grid.core.frames import CatchUp, Position, SnapshotChunk
 from tupelo_grid.core.journal import common_point
 from tupelo_grid.core.link import Link
 from tupelo_grid.core.partition import Partition
+from tupelo_grid.core.records import mutations_of
 from tupelo_grid.core.snapshot import Snapshot, spilled_chunk
 from tupelo_grid.core.tail import Extent
 
@@ -130,10 +131,7 @@ class Progress:
     def _take_back(self) -> None:
         """Takes back what is queued for the replica: it would not meet what is there."""
         self.reset()
-        link = self.link
-        link.items = [item for item in link.items if item[0] is not self]
-        link.catch_ups = [one for one in link.catch_ups if one[0] is not self]
-        link.snapshots = [one for one in link.snapshots if one[0] is not self]
+        self.link.take_back(self)
 
     def refused(self) -> None:
         """The replica did not take what was sent; unless it was asked already, ask."""
@@ -164,7 +162,7 @@ class Progress:
         records = journal.read(self.sent, CATCH_UP_RECORDS_MAX)
         size = 0
         for count, record in enumerate(records):
-            size += sum(len(key) + len(value or b"") for _, key, value, _ in record[5])
+            size += sum(len(key) + len(value or b"") for _, key, value, _ in mutations_of(record))
             if size > CATCH_UP_BYTES_MAX:
                 records = records[: count + 1]
                 break

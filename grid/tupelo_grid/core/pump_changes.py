@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tupelo_grid.core.pump_frames import Change
-from tupelo_grid.core.records import LOAD, Record
+from tupelo_grid.core.records import LOAD, SINGLE, Record, mutation_count, mutations_of
 
 Coalesced = Callable[[str], bool | None]
 """Whether of several changes of a key in a space the last will do; None: they are not stored."""
@@ -44,7 +44,7 @@ def take(
     its frame. There must be records.
     """
     # After the store was away there may be a thousand times what fits: then they are counted.
-    if sum([len(record[5]) for _, record in records]) <= LOOKED_AT_FACTOR * room.changes:
+    if sum([mutation_count(record) for _, record in records]) <= LOOKED_AT_FACTOR * room.changes:
         share = _take_all(records, coalesced)
         if len(share.changes) <= room.changes and share.size <= room.size:
             return share
@@ -66,11 +66,11 @@ def _take_some(
     taken = Taken(coalesced)
     size = last = 0
     for sequence, record in records:
-        mutations = () if record[0] == LOAD else record[5]
+        changes = () if record[0] == LOAD else mutations_of(record)
         alone = first and not last
-        if taken.count + len(mutations) > room.changes and not alone:
+        if taken.count + len(changes) > room.changes and not alone:
             break
-        more = sum([len(key) + len(value or b"") for _, key, value, _ in mutations])
+        more = sum([len(key) + len(value or b"") for _, key, value, _ in changes])
         if size + more > room.size and not alone:
             break
         size += more
@@ -107,7 +107,8 @@ class Taken:
             if record[0] == LOAD:
                 continue
             # Steps of every write there is, so they are made without a call.
-            for space, key, value, deadline_ms in record[5]:
+            changes: Any = (record[5:],) if len(record) == SINGLE else record[5]
+            for space, key, value, deadline_ms in changes:
                 if space != name:
                     name, last = space, self._last_of(space)
                 if last is not None:

@@ -2,10 +2,13 @@
 
     Entry     value, version, deadline_ms
     Mutation  (space, key, value or None for a removal, deadline_ms)
-    Record    (kind, session, op_number, floor, result, mutations)
+    Record    (kind, session, op_number, floor, result, mutations), or with one mutation
+              (kind, session, op_number, floor, result, space, key, value, deadline_ms)
 
 The mutations of a record are a tuple, or Puts: what a bulk write puts, which is most of what there
-is in a grid that is being filled, has one tuple for all keys and one for all values.
+is in a grid that is being filled, has one tuple for all keys and one for all values. A record of
+one mutation, which is what a plain write makes, is a single tuple: with tuples in it, it would take
+twice the memory, and journals are the most of what a unit under load walks through.
 
 A record's sequence number and epoch are not in it: the journal knows them by its place.
 `deadline_ms` is Unix time, 0 for never. `floor` is the session's acked_below when the record was
@@ -54,7 +57,11 @@ class Puts(msgspec.Struct, frozen=True, gc=False, eq=False):
 PUTS_MIN: Final = 5
 
 Mutations = tuple[Mutation, ...] | Puts
-Record = tuple[int, int, int, int, Result | None, Mutations]
+Single = tuple[int, int, int, int, Result | None, str, bytes, bytes | None, int]
+Several = tuple[int, int, int, int, Result | None, Mutations]
+Record = Single | Several
+# Elements of a record with one mutation.
+SINGLE: Final = 9
 # As it is written to files and snapshots, and read from them.
 StoredRecord = tuple[int, int, int, int, Result | None, tuple[Mutation, ...]]
 
@@ -74,13 +81,39 @@ def puts(space: str, keys: Sequence[bytes], values: Sequence[bytes], deadline_ms
     return tuple(zip(repeat(space), keys, values, repeat(deadline_ms)))
 
 
+def record_of(
+    kind: int, session: int, number: int, floor: int, result: Result | None, changes: Mutations
+) -> Record:
+    """The record that makes these changes."""
+    if len(changes) == 1:
+        [(space, key, value, deadline_ms)] = changes
+        return (kind, session, number, floor, result, space, key, value, deadline_ms)
+    return (kind, session, number, floor, result, changes)
+
+
+def mutations_of(record: Record) -> Mutations:
+    """What the record changes."""
+    if len(record) == SINGLE:
+        return (cast("Single", record)[5:],)
+    return cast("Several", record)[5]
+
+
+def mutation_count(record: Record) -> int:
+    """How many changes it makes."""
+    return 1 if len(record) == SINGLE else len(mutations_of(record))
+
+
 def stored(records: Sequence[Record]) -> list[StoredRecord]:
     """The records as they are written."""
     return [_stored(record) for record in records]
 
 
 def _stored(record: Record) -> StoredRecord:
-    mutations = record[5]
-    if isinstance(mutations, Puts):
-        return (*record[:5], tuple(mutations))
+    if len(record) == SINGLE or isinstance(record[5], Puts):
+        return (*record[:5], tuple(mutations_of(record)))
     return cast("StoredRecord", record)
+
+
+def restored(records: Sequence[StoredRecord]) -> list[Record]:
+    """The records that were written so."""
+    return [record_of(*record) for record in records]

@@ -28,7 +28,7 @@ import msgspec
 from tupelo_grid.core.dedupe import SessionTable
 from tupelo_grid.core.journal import Journal
 from tupelo_grid.core.partition import Partition
-from tupelo_grid.core.records import Entry, Record, stored
+from tupelo_grid.core.records import Entry, Record, mutations_of, record_of, stored
 from tupelo_grid.core.tail import Extent, Tail
 
 CHUNK_BYTES = 256 * 1024
@@ -94,7 +94,7 @@ class Snapshot:
 
 
 def _record_size(record: Record) -> int:
-    return sum(len(key) + len(value or b"") for _, key, value, _ in record[5])
+    return sum(len(key) + len(value or b"") for _, key, value, _ in mutations_of(record))
 
 
 def _by_bytes(rows: list[Any], size: Any) -> Iterator[list[Any]]:
@@ -211,14 +211,14 @@ class SnapshotBuilder:
 
 
 def _record(row: list[Any]) -> Record:
-    kind, session, number, floor, result, mutations = row
-    return (
+    kind, session, number, floor, result, changes = row
+    return record_of(
         kind,
         session,
         number,
         floor,
         None if result is None else (result[0], result[1], result[2]),
-        tuple((space, key, value, deadline) for space, key, value, deadline in mutations),
+        tuple((space, key, value, deadline) for space, key, value, deadline in changes),
     )
 
 

@@ -12,11 +12,11 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Protocol, cast
+from typing import Protocol
 
 import msgspec
 
-from tupelo_grid.core.records import Record, StoredRecord, stored
+from tupelo_grid.core.records import Record, StoredRecord, restored, stored
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[StoredRecord])
@@ -53,7 +53,7 @@ def encode_records(records: Sequence[Record]) -> bytes:
 
 def decode_records(payload: bytes | memoryview) -> list[Record]:
     """Raises msgspec.DecodeError or ValidationError."""
-    return cast("list[Record]", _decoder.decode(payload))
+    return restored(_decoder.decode(payload))
 
 
 class TailReader(Protocol):

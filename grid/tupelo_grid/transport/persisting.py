@@ -13,7 +13,7 @@ from tupelo_grid.config import GridConfig
 from tupelo_grid.core.partition import Partition
 from tupelo_grid.core.persist_waits import PersistWaits, Wait, WaitEnd
 from tupelo_grid.core.pump_parts import PartitionLag
-from tupelo_grid.core.records import Record
+from tupelo_grid.core.records import Record, mutations_of
 from tupelo_grid.core.unit import Unit
 
 Ended = tuple[WaitEnd, str]
@@ -102,7 +102,7 @@ class UnitPersisting:
         record = _record(held, sequence)
         if declared_only and record is not None and not self._declared(record):
             return WaitEnd.STORED, ""
-        places = frozenset((m[0], m[1]) for m in record[5]) if record else frozenset()
+        places = frozenset((m[0], m[1]) for m in mutations_of(record)) if record else frozenset()
         if held.persisted >= sequence:
             why = self._waits.refusal(number, sequence, places)
             return (WaitEnd.DEAD_LETTER, why) if why else (WaitEnd.STORED, "")
@@ -122,7 +122,7 @@ class UnitPersisting:
         schemas = self._schemas
         return any(
             (schema := schemas.get(mutation[0])) is not None and schema.write_through
-            for mutation in record[5]
+            for mutation in mutations_of(record)
         )
 
     def _explain(self, response: pb.WaitPersistedResponse, late: set[int]) -> None:

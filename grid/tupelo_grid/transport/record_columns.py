@@ -12,11 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, groupby, pairwise, repeat
-from typing import Annotated, Final, cast
+from typing import Annotated, Any, Final, cast
 
 import msgspec
 
-from tupelo_grid.core.records import Mutation, Mutations, Puts, Record, Result, puts
+from tupelo_grid.core.records import (
+    SINGLE,
+    Mutations,
+    Puts,
+    Record,
+    Result,
+    Single,
+    mutations_of,
+    puts,
+    record_of,
+)
 
 Unsigned = Annotated[int, msgspec.Meta(ge=0)]
 Client = tuple[Unsigned, Unsigned, Unsigned]
@@ -106,12 +116,18 @@ def decode_records(data: bytes) -> list[Record]:
 
 def to_columns(records: Sequence[Record]) -> Columns:
     """There must be some."""
-    kinds, sessions, numbers, floors, results, groups = zip(*records, strict=True)
     count = len(records)
-    counts = list(map(len, groups))
-    if counts.count(1) == count:
-        counts = []
-    names, keys, values, deadlines = _flat(groups) if counts else _flat_singles(groups)
+    counts: list[int] = []
+    rest: Sequence[Any]
+    if list(map(len, records)).count(SINGLE) == count:
+        columns = zip(*cast("Sequence[Single]", records), strict=True)
+        kinds, sessions, numbers, floors, results, *rest = columns
+    else:
+        kinds, sessions, numbers, floors, results = zip(*[one[:5] for one in records], strict=True)
+        groups = list(map(mutations_of, records))
+        counts = list(map(len, groups))
+        rest = _flat(groups)
+    names, keys, values, deadlines = rest
     spaces: list[str] = list(dict.fromkeys(names))
     places: Sequence[int] = ()
     if len(spaces) > 1:
@@ -131,16 +147,12 @@ def to_columns(records: Sequence[Record]) -> Columns:
     )
 
 
-Flat = tuple[Sequence[str], Sequence[bytes], Sequence[bytes | None], Sequence[int]]
-
-
-def _flat_singles(groups: Sequence[Mutations]) -> Flat:
-    """Spaces, keys, values and deadlines of records with one mutation each."""
-    names, keys, values, deadlines = zip(*[one for (one,) in groups], strict=True)
-    return names, keys, values, deadlines
+Values = Sequence[bytes | None]
+Flat = tuple[Sequence[str], Sequence[bytes], Values, Sequence[int]]
 
 
 def _flat(groups: Sequence[Mutations]) -> Flat:
+    """Spaces, keys, values and deadlines."""
     names: list[str] = []
     keys: list[bytes] = []
     values: list[bytes | None] = []
@@ -187,13 +199,18 @@ def from_columns(columns: Columns) -> list[Record]:
             sessions = [session for session, _, run in clients for _ in range(run)]
             floors = [floor for _, floor, run in clients for _ in range(run)]
         results = columns.results or repeat(None, count)
+        if not columns.counts:
+            rows = zip(kinds, sessions, numbers, floors, results, *_rows(columns), strict=True)
+            return cast("list[Record]", list(rows))
         groups = _groups(columns)
-        return list(zip(kinds, sessions, numbers, floors, results, groups, strict=True))
+        several = zip(kinds, sessions, numbers, floors, results, groups, strict=True)
+        return [record_of(*one) if len(one[5]) == 1 else one for one in several]
     except (ValueError, IndexError) as error:
         raise BadColumns(str(error)) from error
 
 
-def _mutations(columns: Columns) -> list[Mutation]:
+def _rows(columns: Columns) -> tuple[Iterable[str], Sequence[bytes], Values, Iterable[int]]:
+    """Spaces, keys, values and deadlines."""
     keys, values, spaces = columns.keys, columns.values, columns.spaces
     count = len(keys)
     names: Iterable[str] = ()
@@ -203,19 +220,17 @@ def _mutations(columns: Columns) -> list[Mutation]:
         # One string for all: it stays in the journal with every record.
         names = repeat(spaces[0], count)
     deadlines: Iterable[int] = columns.deadlines_ms or repeat(0, count)
-    return list(zip(names, keys, values, deadlines, strict=True))
+    return names, keys, values, deadlines
 
 
 def _groups(columns: Columns) -> Iterable[Mutations]:
     counts, keys, values = columns.counts, columns.keys, columns.values
-    if not counts:
-        return cast("Iterable[Mutations]", zip(_mutations(columns)))  # tuples of one each
     if sum(counts) != len(keys):
         raise BadColumns("mutation counts do not add up")
     places = pairwise(accumulate(counts, initial=0))
     if columns.space_index or columns.deadlines_ms or None in values or not keys:
-        mutations = _mutations(columns)
-        return [tuple(mutations[start:end]) for start, end in places]
+        rows = list(zip(*_rows(columns), strict=True))
+        return [tuple(rows[start:end]) for start, end in places]
     if len(values) != len(keys):
         raise BadColumns("columns of keys and values of unequal length")
     some = cast("Sequence[bytes]", values)
