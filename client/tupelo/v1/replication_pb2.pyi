@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ReplicationFrame(_message.Message):
-    __slots__ = ("grid_id", "sender", "receiver", "stream_id", "position", "appends", "catch_ups", "snapshots", "probe_partitions", "probe_epochs", "probe_revisions", "confirm_partitions", "confirm_epochs", "commit_partitions", "commit_epochs", "commit_sequences", "persisted_sequences", "audit_kinds", "audit_partitions", "audit_epochs", "audit_sequences", "audit_digests")
+    __slots__ = ("grid_id", "sender", "receiver", "stream_id", "position", "appends", "catch_ups", "snapshots", "probe_partitions", "probe_epochs", "probe_revisions", "confirm_partitions", "confirm_epochs", "commit_partitions", "commit_epochs", "commit_sequences", "persisted_sequences", "audit_kinds", "audit_partitions", "audit_epochs", "audit_sequences", "audit_digests", "short")
     GRID_ID_FIELD_NUMBER: _ClassVar[int]
     SENDER_FIELD_NUMBER: _ClassVar[int]
     RECEIVER_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +30,7 @@ class ReplicationFrame(_message.Message):
     AUDIT_EPOCHS_FIELD_NUMBER: _ClassVar[int]
     AUDIT_SEQUENCES_FIELD_NUMBER: _ClassVar[int]
     AUDIT_DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    SHORT_FIELD_NUMBER: _ClassVar[int]
     grid_id: bytes
     sender: str
     receiver: str
@@ -52,7 +53,8 @@ class ReplicationFrame(_message.Message):
     audit_epochs: _containers.RepeatedScalarFieldContainer[int]
     audit_sequences: _containers.RepeatedScalarFieldContainer[int]
     audit_digests: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, grid_id: _Optional[bytes] = ..., sender: _Optional[str] = ..., receiver: _Optional[str] = ..., stream_id: _Optional[int] = ..., position: _Optional[int] = ..., appends: _Optional[bytes] = ..., catch_ups: _Optional[_Iterable[_Union[CatchUp, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[SnapshotChunk, _Mapping]]] = ..., probe_partitions: _Optional[_Iterable[int]] = ..., probe_epochs: _Optional[_Iterable[int]] = ..., probe_revisions: _Optional[_Iterable[int]] = ..., confirm_partitions: _Optional[_Iterable[int]] = ..., confirm_epochs: _Optional[_Iterable[int]] = ..., commit_partitions: _Optional[_Iterable[int]] = ..., commit_epochs: _Optional[_Iterable[int]] = ..., commit_sequences: _Optional[_Iterable[int]] = ..., persisted_sequences: _Optional[_Iterable[int]] = ..., audit_kinds: _Optional[bytes] = ..., audit_partitions: _Optional[_Iterable[int]] = ..., audit_epochs: _Optional[_Iterable[int]] = ..., audit_sequences: _Optional[_Iterable[int]] = ..., audit_digests: _Optional[_Iterable[int]] = ...) -> None: ...
+    short: bool
+    def __init__(self, grid_id: _Optional[bytes] = ..., sender: _Optional[str] = ..., receiver: _Optional[str] = ..., stream_id: _Optional[int] = ..., position: _Optional[int] = ..., appends: _Optional[bytes] = ..., catch_ups: _Optional[_Iterable[_Union[CatchUp, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[SnapshotChunk, _Mapping]]] = ..., probe_partitions: _Optional[_Iterable[int]] = ..., probe_epochs: _Optional[_Iterable[int]] = ..., probe_revisions: _Optional[_Iterable[int]] = ..., confirm_partitions: _Optional[_Iterable[int]] = ..., confirm_epochs: _Optional[_Iterable[int]] = ..., commit_partitions: _Optional[_Iterable[int]] = ..., commit_epochs: _Optional[_Iterable[int]] = ..., commit_sequences: _Optional[_Iterable[int]] = ..., persisted_sequences: _Optional[_Iterable[int]] = ..., audit_kinds: _Optional[bytes] = ..., audit_partitions: _Optional[_Iterable[int]] = ..., audit_epochs: _Optional[_Iterable[int]] = ..., audit_sequences: _Optional[_Iterable[int]] = ..., audit_digests: _Optional[_Iterable[int]] = ..., short: bool = ...) -> None: ...
 
 class CatchUp(_message.Message):
     __slots__ = ("partition", "epoch", "previous_sequence", "previous_epoch", "commit", "run_starts", "run_epochs", "records")
@@ -93,7 +95,7 @@ class SnapshotChunk(_message.Message):
     def __init__(self, partition: _Optional[int] = ..., epoch: _Optional[int] = ..., snapshot_id: _Optional[int] = ..., index: _Optional[int] = ..., last: bool = ..., crc: _Optional[int] = ..., body: _Optional[bytes] = ...) -> None: ...
 
 class ReplicationAck(_message.Message):
-    __slots__ = ("grid_id", "sender", "receiver", "stream_id", "position", "reset", "positions", "paused", "trouble")
+    __slots__ = ("grid_id", "sender", "receiver", "stream_id", "position", "reset", "positions", "paused", "trouble", "short")
     GRID_ID_FIELD_NUMBER: _ClassVar[int]
     SENDER_FIELD_NUMBER: _ClassVar[int]
     RECEIVER_FIELD_NUMBER: _ClassVar[int]
@@ -103,6 +105,7 @@ class ReplicationAck(_message.Message):
     POSITIONS_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
     TROUBLE_FIELD_NUMBER: _ClassVar[int]
+    SHORT_FIELD_NUMBER: _ClassVar[int]
     grid_id: bytes
     sender: str
     receiver: str
@@ -112,7 +115,8 @@ class ReplicationAck(_message.Message):
     positions: _containers.RepeatedCompositeFieldContainer[PartitionPosition]
     paused: _containers.RepeatedScalarFieldContainer[int]
     trouble: str
-    def __init__(self, grid_id: _Optional[bytes] = ..., sender: _Optional[str] = ..., receiver: _Optional[str] = ..., stream_id: _Optional[int] = ..., position: _Optional[int] = ..., reset: bool = ..., positions: _Optional[_Iterable[_Union[PartitionPosition, _Mapping]]] = ..., paused: _Optional[_Iterable[int]] = ..., trouble: _Optional[str] = ...) -> None: ...
+    short: bool
+    def __init__(self, grid_id: _Optional[bytes] = ..., sender: _Optional[str] = ..., receiver: _Optional[str] = ..., stream_id: _Optional[int] = ..., position: _Optional[int] = ..., reset: bool = ..., positions: _Optional[_Iterable[_Union[PartitionPosition, _Mapping]]] = ..., paused: _Optional[_Iterable[int]] = ..., trouble: _Optional[str] = ..., short: bool = ...) -> None: ...
 
 class PartitionPosition(_message.Message):
     __slots__ = ("partition", "epoch", "refused", "last_sequence", "cut_base", "damaged", "run_starts", "run_epochs", "snapshot_id", "next_chunk")

@@ -61,6 +61,18 @@ class Frame:
     commits: list[tuple[int, int, int, int]] = field(default_factory=list)
     audits: list[tuple[int, int, int, int, int]] = field(default_factory=list)
 
+    @property
+    def only_records(self) -> bool:
+        """There are some, and it says nothing else."""
+        return bool(self.records) and not (
+            self.catch_ups
+            or self.snapshots
+            or self.probes
+            or self.confirms
+            or self.commits
+            or self.audits
+        )
+
 
 @dataclass(slots=True)
 class Position:
@@ -99,3 +111,8 @@ class Ack:
     positions: list[Position] = field(default_factory=list)
     paused: Sequence[int] = ()
     trouble: str = ""
+
+    @property
+    def only_position(self) -> bool:
+        """It says nothing else."""
+        return not (self.reset or self.positions or self.paused or self.trouble)

@@ -14,15 +14,14 @@ from functools import partial
 from typing import Final, cast
 
 from google.protobuf.message import DecodeError
-from tupelo.v1 import replication_pb2 as pb
 
 from tupelo_grid.core.frames import Ack, Frame
 from tupelo_grid.transport.replication_codec import (
+    AckReader,
+    AckWriter,
     BadFrame,
-    decode_ack,
-    decode_frame,
-    encode_ack,
-    encode_frame,
+    FrameReader,
+    FrameWriter,
 )
 
 log = logging.getLogger(__name__)
@@ -95,7 +94,8 @@ class ReceiverProtocol(FrameProtocol):
         connections: set[ReceiverProtocol],
     ) -> None:
         super().__init__(frame_bytes_max, self._frame)
-        self._grid_id = grid_id
+        self._frames = FrameReader(grid_id)
+        self._acks = AckWriter(grid_id)
         self._receive = receive
         self._connections = connections
 
@@ -107,13 +107,10 @@ class ReceiverProtocol(FrameProtocol):
         self._connections.discard(self)
 
     def _frame(self, body: bytes) -> None:
-        message = pb.ReplicationFrame.FromString(body)
-        if message.grid_id != self._grid_id:
-            raise BadFrame("it belongs to another grid")
-        self._receive(decode_frame(message), self._answer)
+        self._receive(self._frames.read(body), self._answer)
 
     def _answer(self, ack: Ack) -> None:
-        self.send(encode_ack(ack, self._grid_id).SerializeToString())
+        self.send(self._acks.write(ack))
 
 
 class SenderProtocol(FrameProtocol):
@@ -121,13 +118,15 @@ class SenderProtocol(FrameProtocol):
 
     def __init__(self, owner: PeerConnection, frame_bytes_max: int) -> None:
         super().__init__(frame_bytes_max, self._frame)
+        self._frames = FrameWriter(owner.grid_id)
+        self._acks = AckReader(owner.grid_id)
         self._owner = owner
 
+    def send_frame(self, frame: Frame) -> None:
+        self.send(self._frames.write(frame))
+
     def _frame(self, body: bytes) -> None:
-        message = pb.ReplicationAck.FromString(body)
-        if message.grid_id != self._owner.grid_id:
-            raise BadFrame("it belongs to another grid")
-        self._owner.acknowledged(decode_ack(message))
+        self._owner.acknowledged(self._acks.read(body))
 
     def pause_writing(self) -> None:
         self._owner.blocked(True)
@@ -155,7 +154,7 @@ class PeerConnection:
 
     def send(self, frame: Frame) -> None:
         if self._protocol is not None:
-            self._protocol.send(encode_frame(frame, self.grid_id).SerializeToString())
+            self._protocol.send_frame(frame)
 
     def acknowledged(self, ack: Ack) -> None:
         self._events.acknowledged(ack)

@@ -210,3 +210,93 @@ def decode_ack(message: pb.ReplicationAck) -> Ack:
         message.paused[:] if message.paused else (),
         message.trouble,
     )
+
+
+Stream = tuple[str, str, int]
+"""Sender, receiver and number of the stream that a message belongs to."""
+
+
+class FrameWriter:
+    """The frames that go out on one connection. Of those that follow others of their stream and
+    carry nothing but records, which are nearly all, what was said before is left out: looking at
+    what is not there would cost as much as a dozen records."""
+
+    def __init__(self, grid_id: bytes) -> None:
+        self._grid_id = grid_id
+        self._said: Stream | None = None
+
+    def write(self, frame: Frame) -> bytes:
+        stream = (frame.sender, frame.receiver, frame.stream_id)
+        if stream != self._said or not frame.only_records:
+            self._said = stream
+            return encode_frame(frame, self._grid_id).SerializeToString()
+        columns = (frame.partitions, frame.epochs, frame.sequences, frame.records)
+        return pb.ReplicationFrame(
+            short=True, position=frame.position, appends=encode_appends(*columns)
+        ).SerializeToString()
+
+
+class FrameReader:
+    """The frames that come in on one connection."""
+
+    def __init__(self, grid_id: bytes) -> None:
+        self._grid_id = grid_id
+        self._said: Stream | None = None
+
+    def read(self, body: bytes) -> Frame:
+        """Raises BadFrame, DecodeError."""
+        message = pb.ReplicationFrame.FromString(body)
+        if not message.short:
+            _check_grid(message.grid_id, self._grid_id)
+            frame = decode_frame(message)
+            self._said = (frame.sender, frame.receiver, frame.stream_id)
+            return frame
+        if self._said is None:
+            raise BadFrame("a short frame that follows none")
+        frame = Frame(*self._said, message.position)
+        try:
+            columns = decode_appends(message.appends)
+        except (ValueError, IndexError, msgspec.MsgspecError) as error:
+            raise BadFrame(str(error)) from error
+        frame.partitions, frame.epochs, frame.sequences, frame.records = columns
+        return frame
+
+
+class AckWriter:
+    """The acknowledgements that go out on one connection, in the same way."""
+
+    def __init__(self, grid_id: bytes) -> None:
+        self._grid_id = grid_id
+        self._said: Stream | None = None
+
+    def write(self, ack: Ack) -> bytes:
+        stream = (ack.sender, ack.receiver, ack.stream_id)
+        if stream != self._said or not ack.only_position:
+            self._said = stream
+            return encode_ack(ack, self._grid_id).SerializeToString()
+        return pb.ReplicationAck(short=True, position=ack.position).SerializeToString()
+
+
+class AckReader:
+    """The acknowledgements that come in on one connection."""
+
+    def __init__(self, grid_id: bytes) -> None:
+        self._grid_id = grid_id
+        self._said: Stream | None = None
+
+    def read(self, body: bytes) -> Ack:
+        """Raises BadFrame, DecodeError."""
+        message = pb.ReplicationAck.FromString(body)
+        if not message.short:
+            _check_grid(message.grid_id, self._grid_id)
+            ack = decode_ack(message)
+            self._said = (ack.sender, ack.receiver, ack.stream_id)
+            return ack
+        if self._said is None:
+            raise BadFrame("a short acknowledgement that follows none")
+        return Ack(*self._said, message.position)
+
+
+def _check_grid(named: bytes, own: bytes) -> None:
+    if named != own:
+        raise BadFrame("it belongs to another grid")
