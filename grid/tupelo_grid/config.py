@@ -74,6 +74,7 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         key_bytes_max, value_bytes_max: per key and value.
         message_bytes_max: of one gRPC message or replication frame.
         replication_bytes_max: of one replication frame: several batches may share one.
+        local_sockets: units of one machine replicate through Unix sockets in place of TCP.
         batch_ops_max: operations in one batch.
         journal_bytes_max: of one unit; above it writes get OVERLOADED.
         spill_dir: where units keep what leaves their journals for files, a folder each, while the
@@ -248,6 +249,7 @@ class GridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value_bytes_max: int = 4 * 1024 * 1024
     message_bytes_max: int = 16 * 1024 * 1024
     replication_bytes_max: int = 64 * 1024 * 1024
+    local_sockets: bool = True
     batch_ops_max: int = 8192
     journal_bytes_max: int = 512 * 1024 * 1024
     spill_dir: str = ""

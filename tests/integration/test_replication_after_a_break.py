@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from tupelo_grid.core import batch as kinds
 from tupelo_grid.core.frames import Ack, Frame
@@ -38,11 +39,10 @@ class Node:
         self.ups = 0
 
     async def start(self) -> str:
-        self.server = await serve_replication(
-            "127.0.0.1", GRID, self.receive, FRAME_BYTES_MAX, self.incoming
-        )
+        made = partial(ReceiverProtocol, GRID, self.receive, FRAME_BYTES_MAX, self.incoming)
+        self.server = await serve_replication("127.0.0.1", made)
         events = PeerEvents(self.up, self.down, self.blocked, self.acknowledged, FRAME_BYTES_MAX)
-        self.peers = PeerConnections(GRID, self.addresses.__getitem__, events)
+        self.peers = PeerConnections(GRID, lambda peer: ("", self.addresses[peer]), events)
         return f"127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
 
     async def close(self) -> None:

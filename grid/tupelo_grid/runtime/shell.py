@@ -24,7 +24,8 @@ from tupelo_grid.runtime.swapping import Swapper
 from tupelo_grid.transport.answer_room import Room, bound
 from tupelo_grid.transport.columns import Columns, to_batch, to_result
 from tupelo_grid.transport.joining import Joined, join
-from tupelo_grid.transport.replication import PeerConnections, PeerEvents
+from tupelo_grid.transport.local_socket import name_of
+from tupelo_grid.transport.replication import PeerConnections, PeerEvents, Way
 from tupelo_grid.transport.route import RouteCache
 from tupelo_grid.transport.status import detail
 from tupelo_grid.transport.validate import malformed, oversized, validate_batch
@@ -108,7 +109,7 @@ class UnitShell:
         self._loop = asyncio.get_running_loop()
         self.connections = PeerConnections(
             grid_id,
-            self._replication_address,
+            self._replication_way,
             PeerEvents(
                 up=self._link_up,
                 down=self._link_down,
@@ -248,12 +249,15 @@ class UnitShell:
 
     # -- replication
 
-    def _replication_address(self, peer: str) -> str:
+    def _replication_way(self, peer: str) -> Way:
         lease = self.unit.leases.get(peer)
         if lease is None:
-            return ""
+            return "", ""
         own = unit_of(self.unit.me)
-        return self._config.way(own, lease.unit, lease.replication_address)
+        address = self._config.way(own, lease.unit, lease.replication_address)
+        # Whoever leads connections another way wants to have all of them.
+        direct = self._config.local_sockets and address == lease.replication_address
+        return name_of(self._grid_id, peer) if direct else "", address
 
     def receive(self, frame: Frame, answer: Callable[[Ack], None]) -> None:
         """`answer` is called with the acknowledgement, at once unless that waits for the disk."""

@@ -53,9 +53,14 @@ from tupelo_grid.runtime.servers import make_server, start_server
 from tupelo_grid.runtime.shell import UnitShell
 from tupelo_grid.runtime.spilling import Spilling, say_unused
 from tupelo_grid.telemetry.process import LoopLag
+from tupelo_grid.transport.local_socket import name_of
 from tupelo_grid.transport.near import NearStreams
 from tupelo_grid.transport.persisting import UnitPersisting
-from tupelo_grid.transport.replication import ReceiverProtocol, serve_replication
+from tupelo_grid.transport.replication import (
+    ReceiverProtocol,
+    serve_local_replication,
+    serve_replication,
+)
 from tupelo_grid.transport.route import RouteCache
 from tupelo_grid.transport.space import UnitSpaceServicer
 from tupelo_grid.transport.unit_admin import UnitServicer
@@ -197,14 +202,20 @@ class UnitProcess:
             await stack.enter_async_context(self._journal.writer)
         if self._spilling is not None:
             await stack.enter_async_context(self._spilling.writer)
-        listener = await serve_replication(
-            host,
+        made = partial(
+            ReceiverProtocol,
             self._keeper.state.grid_id,
             shell.receive,
             config.replication_bytes_max,
             connections,
         )
+        listener = await serve_replication(host, made)
         stack.callback(listener.close)
+        if config.local_sockets:
+            name = name_of(self._keeper.state.grid_id, self._incarnation)
+            local = await serve_local_replication(name, made)
+            if local is not None:
+                stack.callback(local.close)
         stack.push_async_callback(shell.close)
         replication_port = listener.sockets[0].getsockname()[1]
         server = make_server(config)

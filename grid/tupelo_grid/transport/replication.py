@@ -16,6 +16,7 @@ from typing import Final, cast
 from google.protobuf.message import DecodeError
 
 from tupelo_grid.core.frames import Ack, Frame
+from tupelo_grid.transport import local_socket
 from tupelo_grid.transport.replication_codec import (
     AckReader,
     AckWriter,
@@ -32,6 +33,8 @@ CONNECT_TIMEOUT_S: Final = 1.0
 RECONNECT_S_MIN: Final = 0.05
 RECONNECT_S_MAX: Final = 0.5
 
+Way = tuple[str, str]
+"""The name of a peer's local socket, "" for none, and its address ("host:port")."""
 Receive = Callable[[Frame, Callable[[Ack], None]], None]
 """Takes a frame in, and calls what it was given with the acknowledgement, if there is one."""
 
@@ -142,12 +145,12 @@ class PeerConnection:
     """Keeps a connection to one peer, opening it again whenever it breaks, until closed."""
 
     def __init__(
-        self, peer: str, address: Callable[[], str], grid_id: bytes, events: PeerEvents
+        self, peer: str, way: Callable[[], Way], grid_id: bytes, events: PeerEvents
     ) -> None:
         self.peer = peer
         self.grid_id = grid_id
         self.lost = asyncio.Event()
-        self._address = address
+        self._way = way
         self._events = events
         self._protocol: SenderProtocol | None = None
         self._task = asyncio.create_task(self._run(), name=f"replication to {peer}")
@@ -167,17 +170,12 @@ class PeerConnection:
         await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        loop, pause_s = asyncio.get_running_loop(), RECONNECT_S_MIN
+        pause_s = RECONNECT_S_MIN
         while True:
             self.lost.clear()
-            host, _, port = self._address().rpartition(":")
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    _, protocol = await loop.create_connection(
-                        lambda: SenderProtocol(self, self._events.frame_bytes_max),
-                        host,
-                        int(port or 0),
-                    )
+                    protocol = await self._connect()
             except (OSError, ValueError) as error:
                 log.debug("no replication connection to %s: %s", self.peer, error)
                 await asyncio.sleep(pause_s)
@@ -192,6 +190,18 @@ class PeerConnection:
                 self._protocol = None
                 protocol.close()
                 self._events.down(self.peer)
+
+    async def _connect(self) -> SenderProtocol:
+        loop = asyncio.get_running_loop()
+        name, address = self._way()
+        local = local_socket.connect(name) if name else None
+        if local is not None:
+            return (await loop.create_unix_connection(self._protocol_of, sock=local))[1]
+        host, _, port = address.rpartition(":")
+        return (await loop.create_connection(self._protocol_of, host, int(port or 0)))[1]
+
+    def _protocol_of(self) -> SenderProtocol:
+        return SenderProtocol(self, self._events.frame_bytes_max)
 
 
 class PeerEvents:
@@ -215,9 +225,9 @@ class PeerEvents:
 class PeerConnections:
     """The connections a unit wants at the moment."""
 
-    def __init__(self, grid_id: bytes, addresses: Callable[[str], str], events: PeerEvents) -> None:
+    def __init__(self, grid_id: bytes, ways: Callable[[str], Way], events: PeerEvents) -> None:
         self._grid_id = grid_id
-        self._addresses = addresses
+        self._ways = ways
         self._events = events
         self._open: dict[str, PeerConnection] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -225,8 +235,8 @@ class PeerConnections:
     def want(self, peers: set[str]) -> None:
         """Opens connections to new peers and closes those to others."""
         for peer in sorted(peers - self._open.keys()):
-            address = partial(self._addresses, peer)
-            self._open[peer] = PeerConnection(peer, address, self._grid_id, self._events)
+            way = partial(self._ways, peer)
+            self._open[peer] = PeerConnection(peer, way, self._grid_id, self._events)
         for peer in [peer for peer in self._open if peer not in peers]:
             task = asyncio.create_task(self._open.pop(peer).close())
             self._closing.add(task)
@@ -243,14 +253,17 @@ class PeerConnections:
             await asyncio.wait(self._closing)
 
 
-async def serve_replication(
-    host: str,
-    grid_id: bytes,
-    receive: Receive,
-    frame_bytes_max: int,
-    connections: set[ReceiverProtocol],
-) -> asyncio.Server:
-    """Listens on a port the system picks."""
-    return await asyncio.get_running_loop().create_server(
-        lambda: ReceiverProtocol(grid_id, receive, frame_bytes_max, connections), host, 0
-    )
+Made = Callable[[], ReceiverProtocol]
+
+
+async def serve_replication(host: str, made: Made) -> asyncio.Server:
+    """Listens on a port the system picks. `made`: the protocol of each connection."""
+    return await asyncio.get_running_loop().create_server(made, host, 0)
+
+
+async def serve_local_replication(name: str, made: Made) -> asyncio.AbstractServer | None:
+    """Listens for processes of this machine; None where that cannot be."""
+    local = local_socket.listen(name)
+    if local is None:
+        return None
+    return await asyncio.get_running_loop().create_unix_server(made, sock=local)
