@@ -16,6 +16,7 @@ from tupelo_grid.coordinator.keeper import TableKeeper
 from tupelo_grid.coordinator.service import StateStoreServicer
 from tupelo_grid.core.frames import Ack, Frame
 from tupelo_grid.core.partition import Partition
+from tupelo_grid.core.records import Record
 from tupelo_grid.core.snapshot import Snapshot as PartitionSnapshot
 from tupelo_grid.core.snapshot import SnapshotBuilder, SnapshotError, spilled_chunk
 from tupelo_grid.core.spill import Spill
@@ -23,8 +24,15 @@ from tupelo_grid.core.statestore import KeyValue, Snapshot
 from tupelo_grid.core.tail import Extent
 from tupelo_grid.core.view import ViewReader
 from tupelo_grid.messaging import pump_wire
+from tupelo_grid.transport.record_columns import encode_appends
 from tupelo_grid.transport.replication import ReceiverProtocol
-from tupelo_grid.transport.replication_codec import BadFrame, decode_ack, decode_frame, encode_ack
+from tupelo_grid.transport.replication_codec import (
+    BadFrame,
+    FrameReader,
+    FrameWriter,
+    decode_ack,
+    encode_ack,
+)
 
 from tests.fuzz.context import AnyContext
 from tests.fuzz.generate import WORDS, message, mutated, packed, pick, value, wire
@@ -36,7 +44,14 @@ FRAME_BYTES_MAX: Final = 1 << 20
 _small: Final = pick((0, 1, 1, 2, 3, 4))
 _pack: Final = msgspec.msgpack.encode
 
+_RECORDS: Final[list[Record]] = [
+    (1, 7, 1, 0, None, "s", b"k", b"v", 0),
+    (1, 7, 2, 0, None, (("s", b"k", None, 0), ("s", b"l", b"v", 0))),
+]
+_APPENDS: Final = encode_appends([1, 2], [1, 1], [1, 1], _RECORDS)
+
 HINTS: Final = {
+    "appends": lambda rng: _APPENDS if rng.random() < 0.5 else packed(rng),
     "grid_id": lambda rng: GRID_ID if rng.random() < 0.95 else rng.randbytes(16),
     "sender": pick(("a#1", "c#3", "")),
     "receiver": pick(("b#2", "b#2", "x")),
@@ -72,8 +87,11 @@ class ReplicationFrames(Stateless):
 
     async def one(self, rng: random.Random) -> bool:
         data = wire(rng, message(rng, pb.ReplicationFrame, HINTS))
+        reader = FrameReader(GRID_ID)
+        if rng.random() < 0.5:
+            reader.read(FrameWriter(GRID_ID).write(Frame("a#1", "b#2", 1, 1)))
         try:
-            frame = decode_frame(pb.ReplicationFrame.FromString(data))
+            frame = reader.read(data)
         except (BadFrame, DecodeError):
             return False
         rows = {len(frame.partitions), len(frame.epochs), len(frame.sequences), len(frame.records)}

@@ -14,7 +14,11 @@ from tupelo_grid.core.records import Puts, Record, record_of
 from tupelo_grid.transport.record_columns import Appends, from_columns, to_columns
 from tupelo_grid.transport.replication import LENGTH_BYTES, FrameProtocol
 from tupelo_grid.transport.replication_codec import (
+    AckReader,
+    AckWriter,
     BadFrame,
+    FrameReader,
+    FrameWriter,
     decode_ack,
     decode_frame,
     encode_ack,
@@ -188,3 +192,63 @@ def test_a_frame_beyond_the_limit_closes_the_connection() -> None:
     protocol.data_received((11).to_bytes(LENGTH_BYTES, "big"))
     assert transport.aborted
     assert received == []
+
+
+STREAMS = [("a", "b", 1), ("a", "b", 2), ("a", "c", 2)]
+
+
+@given(st.lists(st.tuples(st.sampled_from(STREAMS), frames(), st.booleans()), max_size=8))
+def test_frames_of_a_connection_come_back_as_they_were(
+    sent: list[tuple[tuple[str, str, int], Frame, bool]],
+) -> None:
+    """Also those of which nearly everything was left out."""
+    writer, reader = FrameWriter(GRID), FrameReader(GRID)
+    for (sender, receiver, stream_id), drawn, bare in sent:
+        frame = Frame(sender, receiver, stream_id, drawn.position)
+        names = ("partitions", "epochs", "sequences", "records")
+        for name in names if bare else Frame.__slots__[4:]:
+            setattr(frame, name, getattr(drawn, name))
+        assert reader.read(writer.write(frame)) == frame
+
+
+@given(st.lists(st.tuples(st.sampled_from(STREAMS), acks, st.booleans()), max_size=8))
+def test_acknowledgements_of_a_connection_come_back_as_they_were(
+    sent: list[tuple[tuple[str, str, int], Ack, bool]],
+) -> None:
+    writer, reader = AckWriter(GRID), AckReader(GRID)
+    for (sender, receiver, stream_id), drawn, bare in sent:
+        ack = Ack(sender, receiver, stream_id, drawn.position)
+        if not bare:
+            ack.reset, ack.positions = drawn.reset, drawn.positions
+            ack.paused, ack.trouble = drawn.paused, drawn.trouble
+        assert reader.read(writer.write(ack)) == ack
+
+
+def test_what_identifies_a_stream_is_said_once() -> None:
+    record: Record = (1, 7, 1, 0, None, "s", b"k", b"v", 0)
+    columns = ([1], [1], [1], [record])
+    writer, acks_writer = FrameWriter(GRID), AckWriter(GRID)
+    sizes = [len(writer.write(Frame("a#1", "b#2", 1, n, *columns))) for n in (1, 2, 3)]
+    assert sizes[0] > sizes[1] + len(GRID)
+    assert sizes[1] == sizes[2]
+    told = [acks_writer.write(Ack("b#2", "a#1", 1, n)) for n in (1, 2)]
+    assert GRID in told[0]
+    assert told[1] == pb.ReplicationAck(short=True, position=2).SerializeToString()
+
+
+def test_a_short_form_that_follows_nothing_is_refused() -> None:
+    with pytest.raises(BadFrame, match="follows none"):
+        FrameReader(GRID).read(pb.ReplicationFrame(short=True, position=1).SerializeToString())
+    with pytest.raises(BadFrame, match="follows none"):
+        AckReader(GRID).read(pb.ReplicationAck(short=True, position=1).SerializeToString())
+    reader = FrameReader(GRID)
+    reader.read(FrameWriter(GRID).write(Frame("a", "b", 1, 1)))
+    with pytest.raises(BadFrame):
+        reader.read(pb.ReplicationFrame(short=True, position=2, appends=b"x").SerializeToString())
+
+
+def test_what_belongs_to_another_grid_is_refused() -> None:
+    with pytest.raises(BadFrame, match="another grid"):
+        FrameReader(GRID).read(FrameWriter(b"x" * 16).write(Frame("a", "b", 1, 1)))
+    with pytest.raises(BadFrame, match="another grid"):
+        AckReader(GRID).read(AckWriter(b"x" * 16).write(Ack("a", "b", 1, 1)))
