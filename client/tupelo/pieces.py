@@ -66,7 +66,9 @@ class Group(Piece):
     __slots__ = ("copies", "entries", "epoch", "found", "version")
 
     def __init__(self, partition: int, entries: dict[bytes, bytes], size_bytes: int) -> None:
-        super().__init__(partition)
+        # What Piece has, without a call for it: this is made for every few entries.
+        self.partition = partition
+        self.token = self.error = self.attempts = self.parent = None
         self.entries = entries
         self.size_bytes = size_bytes
         self.epoch = 0
@@ -251,7 +253,7 @@ def grouped(located: Mapping[int, dict[bytes, bytes]], config: ClientConfig) -> 
     """
     groups: list[Group] = []
     for partition, entries in located.items():
-        size_bytes = sum(map(len, entries)) + sum(map(len, entries.values()))
+        size_bytes = len(b"".join(entries)) + sum(map(len, entries.values()))
         if size_bytes <= config.frame_bytes_max and len(entries) <= config.frame_ops_max:
             groups.append(Group(partition, entries, size_bytes))
         else:

@@ -30,6 +30,9 @@ from tupelo_grid.store.mapping import Codecs, Place
 from tupelo_grid.store.port import StoreAway, StoreError, StoreUnusable
 
 JOURNAL_BYTES_MAX: Final = 64 * 1024 * 1024
+# Pages that a connection keeps, where the file has as many. With SQLite's own 2 MB, a row of a
+# table of 200,000 costs a fifth more to write.
+CACHE_BYTES_MAX: Final = 64 * 1024 * 1024
 """Size the write-ahead log is cut back to after a checkpoint."""
 
 _NONE: Final[sa.ColumnElement[int]] = sa.literal_column("0")
@@ -268,6 +271,7 @@ def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES_MAX}")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_BYTES_MAX // 1024}")  # in KiB, if below 0
 
 
 def _on_begin(connection: sa.Connection) -> None:

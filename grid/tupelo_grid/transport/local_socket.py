@@ -14,8 +14,8 @@ from typing import Final
 
 _SUPPORTED: Final = sys.platform == "linux"
 BACKLOG: Final = 100
-# Asked for; the system's net.core.wmem_max bounds it. Where a frame of bulk writes does not fit, its
-# sender is woken up for every part of it.
+# Asked for; the system's net.core.wmem_max bounds it. Of a frame that does not fit, as of bulk
+# writes, the sender is woken up for every part.
 SEND_BUFFER_BYTES: Final = 4 * 1024 * 1024
 
 
