@@ -1,8 +1,8 @@
-"""Replication streams on TCP: protobuf frames behind a length of 4 bytes, acknowledgements back.
+"""Replication streams: protobuf frames behind a length of 4 bytes, acknowledgements back.
 
 Not gRPC: a message costs 7 us here and 50-60 us there, and replication has nothing to negotiate. A
-unit opens one connection to each unit that holds backups of its partitions; frames go out on it,
-acknowledgements come back.
+unit opens one connection to each unit that holds backups of its partitions, by TCP or, on the same
+machine, by a Unix socket; frames go out on it, acknowledgements come back.
 """
 
 from __future__ import annotations
