@@ -197,27 +197,12 @@ class UnitProcess:
     async def serve(self, stack: AsyncExitStack, stop: asyncio.Event, announce: Announce) -> None:
         config, shell = self._config, self.shell
         host = config.host_of(self._name)
-        connections: set[ReceiverProtocol] = set()
         if self._journal is not None:
             await stack.enter_async_context(self._journal.writer)
         if self._spilling is not None:
             await stack.enter_async_context(self._spilling.writer)
-        made = partial(
-            ReceiverProtocol,
-            self._keeper.state.grid_id,
-            shell.receive,
-            config.replication_bytes_max,
-            connections,
-        )
-        listener = await serve_replication(host, made)
-        stack.callback(listener.close)
-        if config.local_sockets:
-            name = name_of(self._keeper.state.grid_id, self._incarnation)
-            local = await serve_local_replication(name, made)
-            if local is not None:
-                stack.callback(local.close)
+        replication_port = await self._take_replication(stack, host)
         stack.push_async_callback(shell.close)
-        replication_port = listener.sockets[0].getsockname()[1]
         server = make_server(config)
         lag = await stack.enter_async_context(LoopLag())
         near = NearStreams(UnitNearSource(self.unit), config, self._keeper.state.grid_id)
@@ -270,6 +255,26 @@ class UnitProcess:
                 await self._persist(keeper, renewing)
             for loop in loops:
                 loop.cancel()
+
+    async def _take_replication(self, stack: AsyncExitStack, host: str) -> int:
+        """Listens for other units; returns the port."""
+        config, grid_id = self._config, self._keeper.state.grid_id
+        connections: set[ReceiverProtocol] = set()
+        made = partial(
+            ReceiverProtocol,
+            grid_id,
+            self.shell.receive,
+            config.replication_bytes_max,
+            connections,
+        )
+        listener = await serve_replication(host, made)
+        stack.callback(listener.close)
+        if config.local_sockets:
+            local = await serve_local_replication(name_of(grid_id, self._incarnation), made)
+            if local is not None:
+                stack.callback(local.close)
+        port: int = listener.sockets[0].getsockname()[1]
+        return port
 
     def _loading(self) -> admin_pb2.LoadProgress:
         loader = self._loader
