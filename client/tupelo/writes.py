@@ -57,7 +57,7 @@ def pairs(codec: SpaceCodec, entries: Any) -> Collection[tuple[Any, Any]]:
     if key_of is not None:
         return [(key_of(entry), entry) for entry in several("entries", entries)]
     if isinstance(entries, Mapping):
-        return entries.items()
+        return list(entries.items())
     pairs: list[tuple[Any, Any]] = []
     for pair in several("(key, value) pairs", entries):
         if not isinstance(pair, tuple | list) or len(pair) != 2:

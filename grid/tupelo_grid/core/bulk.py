@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 from tupelo.errors import ResultCode
@@ -92,12 +92,11 @@ class BulkEvaluator:
         if admitted is None and self.admission.overloaded:
             admitted = self.admission.unspilled(mutations)
         if admitted is None:
-            kind, result = WRITE, cast("Result | None", None)
-            if len(numbers) > 1:
-                kind, result = JOINT, (OK, 0, _encode(numbers))
-            floor = batch.acked_below
+            joint = len(numbers) > 1
+            kind = JOINT if joint else WRITE
+            result: Result | None = (OK, 0, _encode(numbers)) if joint else None
             version = primary.append(
-                record_of(kind, batch.session, numbers[0], floor, result, mutations)
+                record_of(kind, batch.session, numbers[0], batch.acked_below, result, mutations)
             )
         elif isinstance(admitted, Refusal):
             _refuse(pending, run, admitted)
