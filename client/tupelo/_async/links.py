@@ -72,8 +72,10 @@ class Links:
         task.add_done_callback(self._ending.discard)
 
     async def _run(self, address: str) -> None:
-        config, failures = self._config, 0
-        while True:
+        config, failures, me = self._config, 0, asyncio.current_task()
+        # A stream that ends in the moment in which we are cancelled raises its own error, and what
+        # cancelled us is only to be seen in the task.
+        while me is None or not me.cancelling():
             began = time.monotonic()
             # A stream that breaks says nothing but that its partitions are not followed any more,
             # which `_follow` has noted; what is wrong with the unit is found out by calls to it.

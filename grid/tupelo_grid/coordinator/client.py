@@ -14,7 +14,7 @@ from tupelo.v1 import coordinator_pb2_grpc as pb_grpc
 from tupelo_grid.config import GridConfig
 from tupelo_grid.coordinator.port import REREAD, Hint, StoreAway, StoreInDoubt
 from tupelo_grid.core.statestore import KeyValue, Snapshot, TxnResult, check_txn
-from tupelo_grid.runtime.servers import open_channel
+from tupelo_grid.runtime.servers import check_cancelled, open_channel
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +108,7 @@ class RemoteStateStore:
                 failures += 1
             finally:
                 call.cancel()
+            check_cancelled()
             if failures:
                 exponent = min(failures - 1, 10)
                 pause_ms = min(_REWATCH_MS_MIN * 2**exponent, _REWATCH_MS_MAX)

@@ -28,7 +28,7 @@ from tupelo_grid.core.pump_parts import PartitionLag
 from tupelo_grid.core.pump_port import PumpLimits, PumpSource
 from tupelo_grid.messaging.pump_backoff import Backoff
 from tupelo_grid.messaging.pump_wire import BadFrame, decode_ack, encode_frame
-from tupelo_grid.runtime.servers import open_channel
+from tupelo_grid.runtime.servers import check_cancelled, open_channel
 
 log = logging.getLogger(__name__)
 
@@ -225,6 +225,7 @@ class DataPump:
             except Exception as error:
                 log.exception("the data pump failed; it starts again")
                 reason = f"internal error: {error!r}"
+            check_cancelled()
             if self._connected:
                 backoff.reset()
             self._connected = False

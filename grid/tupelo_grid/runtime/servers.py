@@ -5,6 +5,7 @@ async with open_server(config, "127.0.0.1", 0, "unit-1", [SPACE], register) as (
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import socket
@@ -70,6 +71,17 @@ def open_channel(config: GridConfig, address: str, reconnect_ms: int = 0) -> grp
     if reconnect_ms:
         options["grpc.max_reconnect_backoff_ms"] = reconnect_ms
     return grpc.aio.insecure_channel(address, options=list(options.items()))
+
+
+def check_cancelled() -> None:
+    """Raises CancelledError in a task that was cancelled.
+
+    For loops that begin a stream anew when it fails: one that ends in the moment in which its task
+    is cancelled may raise its own error in place of CancelledError, and the loop would never end.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def make_server(

@@ -30,6 +30,7 @@ from tupelo_grid.store.mapping import Codecs, Place
 from tupelo_grid.store.port import StoreAway, StoreError, StoreUnusable
 
 JOURNAL_BYTES_MAX: Final = 64 * 1024 * 1024
+PAGE_BYTES: Final = 4096  # SQLite's own
 # Pages that a connection keeps, where the file has as many. With SQLite's own 2 MB, a row of a
 # table of 200,000 costs a fifth more to write.
 CACHE_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -271,6 +272,9 @@ def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES_MAX}")
+    # The log is taken over into the file when it has that size, not after every 4 MB, which one
+    # transaction may write: a page that is written again and again is taken over once.
+    connection.execute(f"PRAGMA wal_autocheckpoint = {JOURNAL_BYTES_MAX // PAGE_BYTES}")
     connection.execute(f"PRAGMA cache_size = -{CACHE_BYTES_MAX // 1024}")  # in KiB, if below 0
 
 
