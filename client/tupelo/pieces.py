@@ -66,9 +66,7 @@ class Group(Piece):
     __slots__ = ("copies", "entries", "epoch", "found", "version")
 
     def __init__(self, partition: int, entries: dict[bytes, bytes], size_bytes: int) -> None:
-        # What Piece has, without a call for it: this is made for every few entries.
-        self.partition = partition
-        self.token = self.error = self.attempts = self.parent = None
+        super().__init__(partition)
         self.entries = entries
         self.size_bytes = size_bytes
         self.epoch = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from functools import partial
 
@@ -30,8 +30,9 @@ FRAME_BYTES_MAX = 16 * 1024 * 1024
 class Pair:
     """A sender's connections, and a receiver that acknowledges what it gets."""
 
-    def __init__(self, address: str = "127.0.0.1:1") -> None:
-        self.address = address
+    def __init__(self) -> None:
+        self.address = "127.0.0.1:1"
+        self.servers: list[asyncio.AbstractServer] = []
         self.incoming: set[ReceiverProtocol] = set()
         self.received: asyncio.Queue[Frame] = asyncio.Queue()
         self.acks: asyncio.Queue[Ack] = asyncio.Queue()
@@ -45,6 +46,16 @@ class Pair:
             frame_bytes_max=FRAME_BYTES_MAX,
         )
         self.peers = PeerConnections(GRID, lambda peer: (name_of(GRID, peer), self.address), events)
+
+    async def listen_here(self) -> None:
+        server = await serve_local_replication(name_of(GRID, PEER), self.made)
+        assert server is not None
+        self.servers.append(server)
+
+    async def listen_by_tcp(self) -> None:
+        server = await serve_replication("127.0.0.1", self.made)
+        self.servers.append(server)
+        self.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
     def receive(self, frame: Frame, answer: Callable[[Ack], None]) -> None:
         self.received.put_nowait(frame)
@@ -67,46 +78,36 @@ class Pair:
                 assert (await self.acks.get()).position == position
 
 
-async def test_units_of_one_machine_meet_without_tcp() -> None:
-    pair = Pair()
-    server = await serve_local_replication(name_of(GRID, PEER), pair.made)
-    assert server is not None
-    try:
-        await pair.exchange(LARGE)
-        assert pair.families() == {socket.AF_UNIX}
-    finally:
+@pytest.fixture
+async def pair() -> AsyncIterator[Pair]:
+    made = Pair()
+    yield made
+    for server in made.servers:
         server.close()
-        await pair.peers.close()
+    await made.peers.close()
 
 
-async def test_where_nobody_listens_they_meet_by_tcp() -> None:
-    pair = Pair()
-    server = await serve_replication("127.0.0.1", pair.made)
-    pair.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
-        await pair.exchange()
-        assert pair.families() == {socket.AF_INET}
-    finally:
-        server.close()
-        await pair.peers.close()
+async def test_units_of_one_machine_meet_without_tcp(pair: Pair) -> None:
+    await pair.listen_here()
+    await pair.exchange(LARGE)
+    assert pair.families() == {socket.AF_UNIX}
 
 
-async def test_a_connection_that_broke_is_made_again_the_way_there_is() -> None:
-    pair = Pair()
-    local = await serve_local_replication(name_of(GRID, PEER), pair.made)
-    assert local is not None
+async def test_where_nobody_listens_they_meet_by_tcp(pair: Pair) -> None:
+    await pair.listen_by_tcp()
     await pair.exchange()
-    server = await serve_replication("127.0.0.1", pair.made)
-    pair.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
-        local.close()
-        for one in list(pair.incoming):
-            one.close()
-        await pair.exchange()
-        assert socket.AF_INET in pair.families()
-    finally:
-        server.close()
-        await pair.peers.close()
+    assert pair.families() == {socket.AF_INET}
+
+
+async def test_a_connection_that_broke_is_made_again_the_way_there_is(pair: Pair) -> None:
+    await pair.listen_here()
+    await pair.exchange()
+    await pair.listen_by_tcp()
+    pair.servers[0].close()
+    for one in list(pair.incoming):
+        one.close()
+    await pair.exchange()
+    assert socket.AF_INET in pair.families()
 
 
 async def test_a_name_is_taken_once_and_freed_with_its_listener() -> None:

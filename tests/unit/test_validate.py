@@ -11,6 +11,7 @@ from tupelo.errors import ResultCode
 from tupelo.v1.data_pb2 import BulkBatch, OpBatch
 from tupelo_grid.config import GridConfig
 from tupelo_grid.transport.validate import (
+    _all_keys,
     key_fault,
     malformed,
     oversized,
@@ -185,6 +186,16 @@ def test_what_is_no_value(value: bytes) -> None:
     fault = value_fault(value)
     assert fault is not None
     assert "not MessagePack" in fault
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 65_535, 65_536])
+def test_columns_of_every_length_are_looked_at(count: int) -> None:
+    """Keys are compared in one piece, as an array whose header has one of three lengths."""
+    right = [pack("k")] * count
+    assert _all_keys(right), "what is right is not looked at again, key by key"
+    assert not malformed(puts(kinds=b"\x03" * count, keys=right))
+    for wrong in (b"\xd9\x01a", b"\xca\x3f\x80\x00\x00"):
+        assert set(malformed(puts(kinds=b"\x03" * count, keys=[*right[1:], wrong]))) == {count - 1}
 
 
 def test_columns_are_judged_as_their_elements_are() -> None:

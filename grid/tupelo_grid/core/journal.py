@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tupelo_grid.core.records import Record, mutations_of
+from tupelo_grid.core.records import Record, content_bytes, mutation_count
 
 Run = tuple[int, int]  # (first sequence, epoch)
 
@@ -23,11 +23,8 @@ TRIM_RECORDS_MIN = 64
 
 
 def record_bytes(record: Record) -> int:
-    changes = mutations_of(record)
-    size = RECORD_OVERHEAD_BYTES + MUTATION_OVERHEAD_BYTES * max(0, len(changes) - 1)
-    for _, key, value, _ in changes:
-        size += len(key) + (len(value) if value is not None else 0)
-    return size
+    further = max(0, mutation_count(record) - 1)
+    return RECORD_OVERHEAD_BYTES + MUTATION_OVERHEAD_BYTES * further + content_bytes(record)
 
 
 def epoch_at(runs: Sequence[Run], sequence: int) -> int:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from tupelo_grid.core.answers import ReadRound
 from tupelo_grid.core.frames import CatchUp, Frame, SnapshotChunk
-from tupelo_grid.core.records import Record, mutations_of
+from tupelo_grid.core.records import Record, content_bytes
 
 FRAME_RECORDS_MAX = 4096
 FRAME_BYTES_MAX = 4 * 1024 * 1024
@@ -155,7 +155,7 @@ class Link:
             if size >= FRAME_BYTES_MAX:
                 break
             count += 1
-            size += sum(map(_bytes_of, catch_up.records))
+            size += sum(map(content_bytes, catch_up.records))
             frame.catch_ups.append(catch_up)
             end = catch_up.previous_sequence + len(catch_up.records)
             marks[progress] = max(end, marks.get(progress, 0))
@@ -212,14 +212,5 @@ def _fit(records: list[Record]) -> int:
     for count, record in enumerate(records):
         if count >= FRAME_RECORDS_MAX or size >= FRAME_BYTES_MAX:
             return count
-        size += _bytes_of(record)
+        size += content_bytes(record)
     return len(records)
-
-
-def _bytes_of(record: Record) -> int:
-    size = 0
-    for _, key, value, _ in mutations_of(record):
-        size += len(key)
-        if value is not None:
-            size += len(value)
-    return size

@@ -12,7 +12,7 @@ from tupelo_grid.core.frames import CatchUp, Position, SnapshotChunk
 from tupelo_grid.core.journal import common_point
 from tupelo_grid.core.link import Link
 from tupelo_grid.core.partition import Partition
-from tupelo_grid.core.records import mutations_of
+from tupelo_grid.core.records import content_bytes
 from tupelo_grid.core.snapshot import Snapshot, spilled_chunk
 from tupelo_grid.core.tail import Extent
 
@@ -162,7 +162,7 @@ class Progress:
         records = journal.read(self.sent, CATCH_UP_RECORDS_MAX)
         size = 0
         for count, record in enumerate(records):
-            size += sum(len(key) + len(value or b"") for _, key, value, _ in mutations_of(record))
+            size += content_bytes(record)
             if size > CATCH_UP_BYTES_MAX:
                 records = records[: count + 1]
                 break

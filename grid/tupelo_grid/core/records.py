@@ -103,6 +103,11 @@ def mutation_count(record: Record) -> int:
     return 1 if len(record) == SINGLE else len(mutations_of(record))
 
 
+def content_bytes(record: Record) -> int:
+    """Of its keys and values."""
+    return sum([len(key) + len(value or b"") for _, key, value, _ in mutations_of(record)])
+
+
 def stored(records: Sequence[Record]) -> list[StoredRecord]:
     """The records as they are written."""
     return [_stored(record) for record in records]

@@ -28,7 +28,7 @@ import msgspec
 from tupelo_grid.core.dedupe import SessionTable
 from tupelo_grid.core.journal import Journal
 from tupelo_grid.core.partition import Partition
-from tupelo_grid.core.records import Entry, Record, mutations_of, record_of, stored
+from tupelo_grid.core.records import Entry, Record, content_bytes, record_of, stored
 from tupelo_grid.core.tail import Extent, Tail
 
 CHUNK_BYTES = 256 * 1024
@@ -89,12 +89,8 @@ class Snapshot:
                 )
         for part in _by_bytes(self._sessions, lambda row: 40 * (1 + len(row[2]))):
             yield encode((SESSIONS, part))
-        for part in _by_bytes(self._tail, _record_size):
+        for part in _by_bytes(self._tail, content_bytes):
             yield encode((RECORDS, stored(part)))
-
-
-def _record_size(record: Record) -> int:
-    return sum(len(key) + len(value or b"") for _, key, value, _ in mutations_of(record))
 
 
 def _by_bytes(rows: list[Any], size: Any) -> Iterator[list[Any]]:

@@ -11,7 +11,7 @@ element; which ones is said with them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, chain, groupby, pairwise, repeat
+from itertools import accumulate, groupby, pairwise, repeat
 from typing import Annotated, Any, Final, cast
 
 import msgspec
@@ -126,7 +126,7 @@ def to_columns(records: Sequence[Record]) -> Columns:
         kinds, sessions, numbers, floors, results = zip(*[one[:5] for one in records], strict=True)
         groups = list(map(mutations_of, records))
         counts = list(map(len, groups))
-        rest = _flat_puts(groups) or _flat(groups)
+        rest = _flat(groups)
     names, keys, values, deadlines = rest
     spaces: list[str] = list(dict.fromkeys(names))
     places: Sequence[int] = ()
@@ -151,21 +151,8 @@ Values = Sequence[bytes | None]
 Flat = tuple[Sequence[str], Sequence[bytes], Values, Sequence[int]]
 
 
-def _flat_puts(groups: Sequence[Mutations]) -> Flat | None:
-    """As `_flat`, where all are bulk puts into one space without deadlines; else None. The space
-    stands for all."""
-    first = groups[0]
-    some = [one for one in groups if isinstance(one, Puts)]
-    if not isinstance(first, Puts) or len(some) < len(groups):
-        return None
-    if any(one.deadline_ms or one.space != first.space for one in some):
-        return None
-    keys, values = [one.keys for one in some], [one.values for one in some]
-    return (first.space,), list(chain.from_iterable(keys)), list(chain.from_iterable(values)), ()
-
-
 def _flat(groups: Sequence[Mutations]) -> Flat:
-    """Spaces, keys, values and deadlines, one each a mutation."""
+    """Spaces, keys, values and deadlines."""
     names: list[str] = []
     keys: list[bytes] = []
     values: list[bytes | None] = []

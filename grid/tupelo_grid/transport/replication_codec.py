@@ -86,9 +86,8 @@ def decode_frame(message: pb.ReplicationFrame) -> Frame:
     """Raises BadFrame."""
     frame = Frame(message.sender, message.receiver, message.stream_id, message.position)
     try:
-        appends = message.appends
-        if appends:
-            frame.partitions, frame.epochs, frame.sequences, frame.records = decode_appends(appends)
+        if message.appends:
+            _take_appends(frame, message.appends)
         # Most frames have nothing but appends, and looking costs less than taking over nothing.
         if message.catch_ups:
             frame.catch_ups = [_decode_catch_up(one) for one in message.catch_ups]
@@ -98,6 +97,15 @@ def decode_frame(message: pb.ReplicationFrame) -> Frame:
     except (ValueError, IndexError, msgspec.MsgspecError) as error:
         raise BadFrame(str(error)) from error
     return frame
+
+
+def _take_appends(frame: Frame, appends: bytes) -> None:
+    """Raises BadFrame."""
+    try:
+        columns = decode_appends(appends)
+    except (ValueError, IndexError, msgspec.MsgspecError) as error:
+        raise BadFrame(str(error)) from error
+    frame.partitions, frame.epochs, frame.sequences, frame.records = columns
 
 
 def _decode_rows(message: pb.ReplicationFrame, frame: Frame) -> None:
@@ -216,19 +224,37 @@ Stream = tuple[str, str, int]
 """Sender, receiver and number of the stream that a message belongs to."""
 
 
-class FrameWriter:
-    """The frames that go out on one connection. Of those that follow others of their stream and
-    carry nothing but records, which are nearly all, what was said before is left out: looking at
-    what is not there would cost as much as a dozen records."""
+class _Direction:
+    """What goes one way on a connection. Of messages that follow others of their stream and say
+    nothing but what nearly all say, what was said before is left out: looking at what is not there
+    would cost as much as a dozen records."""
 
     def __init__(self, grid_id: bytes) -> None:
         self._grid_id = grid_id
         self._said: Stream | None = None
 
+    def _repeats(self, message: Frame | Ack) -> bool:
+        """Whether its stream is that of the message before it; remembers it for the next."""
+        before = self._said
+        self._said = (message.sender, message.receiver, message.stream_id)
+        return self._said == before
+
+    def _stream(self) -> Stream:
+        """Of a short message that came in."""
+        if self._said is None:
+            raise BadFrame("a short message that follows none")
+        return self._said
+
+    def _check_grid(self, named: bytes) -> None:
+        if named != self._grid_id:
+            raise BadFrame("it belongs to another grid")
+
+
+class FrameWriter(_Direction):
+    """Frames that go out."""
+
     def write(self, frame: Frame) -> bytes:
-        stream = (frame.sender, frame.receiver, frame.stream_id)
-        if stream != self._said or not frame.only_records:
-            self._said = stream
+        if not self._repeats(frame) or not frame.only_records:
             return encode_frame(frame, self._grid_id).SerializeToString()
         columns = (frame.partitions, frame.epochs, frame.sequences, frame.records)
         return pb.ReplicationFrame(
@@ -236,67 +262,40 @@ class FrameWriter:
         ).SerializeToString()
 
 
-class FrameReader:
-    """The frames that come in on one connection."""
-
-    def __init__(self, grid_id: bytes) -> None:
-        self._grid_id = grid_id
-        self._said: Stream | None = None
+class FrameReader(_Direction):
+    """Frames that come in."""
 
     def read(self, body: bytes) -> Frame:
         """Raises BadFrame, DecodeError."""
         message = pb.ReplicationFrame.FromString(body)
-        if not message.short:
-            _check_grid(message.grid_id, self._grid_id)
-            frame = decode_frame(message)
-            self._said = (frame.sender, frame.receiver, frame.stream_id)
+        if message.short:
+            frame = Frame(*self._stream(), message.position)
+            _take_appends(frame, message.appends)
             return frame
-        if self._said is None:
-            raise BadFrame("a short frame that follows none")
-        frame = Frame(*self._said, message.position)
-        try:
-            columns = decode_appends(message.appends)
-        except (ValueError, IndexError, msgspec.MsgspecError) as error:
-            raise BadFrame(str(error)) from error
-        frame.partitions, frame.epochs, frame.sequences, frame.records = columns
+        self._check_grid(message.grid_id)
+        frame = decode_frame(message)
+        self._repeats(frame)
         return frame
 
 
-class AckWriter:
-    """The acknowledgements that go out on one connection, in the same way."""
-
-    def __init__(self, grid_id: bytes) -> None:
-        self._grid_id = grid_id
-        self._said: Stream | None = None
+class AckWriter(_Direction):
+    """Acknowledgements that go out."""
 
     def write(self, ack: Ack) -> bytes:
-        stream = (ack.sender, ack.receiver, ack.stream_id)
-        if stream != self._said or not ack.only_position:
-            self._said = stream
+        if not self._repeats(ack) or not ack.only_position:
             return encode_ack(ack, self._grid_id).SerializeToString()
         return pb.ReplicationAck(short=True, position=ack.position).SerializeToString()
 
 
-class AckReader:
-    """The acknowledgements that come in on one connection."""
-
-    def __init__(self, grid_id: bytes) -> None:
-        self._grid_id = grid_id
-        self._said: Stream | None = None
+class AckReader(_Direction):
+    """Acknowledgements that come in."""
 
     def read(self, body: bytes) -> Ack:
         """Raises BadFrame, DecodeError."""
         message = pb.ReplicationAck.FromString(body)
-        if not message.short:
-            _check_grid(message.grid_id, self._grid_id)
-            ack = decode_ack(message)
-            self._said = (ack.sender, ack.receiver, ack.stream_id)
-            return ack
-        if self._said is None:
-            raise BadFrame("a short acknowledgement that follows none")
-        return Ack(*self._said, message.position)
-
-
-def _check_grid(named: bytes, own: bytes) -> None:
-    if named != own:
-        raise BadFrame("it belongs to another grid")
+        if message.short:
+            return Ack(*self._stream(), message.position)
+        self._check_grid(message.grid_id)
+        ack = decode_ack(message)
+        self._repeats(ack)
+        return ack
